@@ -1,2 +1,2 @@
-//! x
+//! The command `seinpost-certs`.
 fn main() {}
