@@ -1,0 +1,294 @@
+//! Signed notes (C2SP `signed-note`): a text, a blank line, and lines that sign it.
+//!
+//! In come bytes from anyone; out goes the text with the names of those known to the caller who signed it, or a refusal.
+//! A line by somebody unknown is passed over, a line by somebody known must verify, every one of them. Nothing here
+//! knows what the text says, and nothing here signs.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::digest::Digest;
+
+/// The largest note that is read. Ours have one line and stay below 512 bytes; 16 cosignatures by ML-DSA-44, the largest
+/// that C2SP knows, take 52 KiB.
+pub const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// The most signature lines that are read: C2SP asks for at least 16, Go's reader stops at 100.
+pub const NOTE_SIGNATURES_MAX: usize = 100;
+
+/// A note whose form is right; what its signatures are worth is not yet known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note<'a> {
+    text: &'a str,
+    lines: Vec<Line<'a>>,
+}
+
+/// One signature line of a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Who is said to have signed.
+    pub name: &'a str,
+    /// With which of its keys.
+    pub key_id: KeyId,
+    /// The signature, as the kind of key defines it.
+    pub signature: Vec<u8>,
+}
+
+/// Somebody whose signature one knows how to check.
+pub struct Verifier<'a> {
+    /// The name that stands in its lines.
+    pub name: &'a str,
+    /// The id of its key.
+    pub key_id: KeyId,
+    /// Says whether this signature is its own over this text.
+    pub verify: &'a dyn Fn(&[u8], &[u8]) -> bool,
+}
+
+impl<'a> Note<'a> {
+    /// Reads a note, without judging its signatures.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BadNote> {
+        if bytes.len() > NOTE_BYTES_MAX {
+            return Err(BadNote::Form("it is larger than 64 KiB"));
+        }
+        let note = std::str::from_utf8(bytes).map_err(|_| BadNote::Form("it is not UTF-8"))?;
+        if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
+            return Err(BadNote::Form("it holds a control character"));
+        }
+        let blank = note.rfind("\n\n").ok_or(BadNote::Form("no blank line ends its text"))?;
+        let (text, signatures) = (&note[..=blank], &note[blank + 2..]);
+        let signatures =
+            signatures.strip_suffix('\n').ok_or(BadNote::Form("no line signs it, or its last has no end"))?;
+        let mut lines = Vec::new();
+        for line in signatures.split('\n') {
+            if lines.len() == NOTE_SIGNATURES_MAX {
+                return Err(BadNote::Form("it has more than 100 signature lines"));
+            }
+            lines.push(Line::parse(line).ok_or(BadNote::Form("a signature line is none"))?);
+        }
+        Ok(Self { text, lines })
+    }
+
+    /// Returns the text that is signed, its last newline included.
+    #[must_use]
+    pub const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Returns the signature lines in the order in which they stand.
+    #[must_use]
+    pub fn lines(&self) -> &[Line<'a>] {
+        &self.lines
+    }
+
+    /// Returns which of `verifiers` signed, by their places, each once and in the order of the lines.
+    ///
+    /// Refused is a note that none of them signed, one that bears a wrong line of any of them, and one with a line that
+    /// two of them claim.
+    pub fn signed_by(&self, verifiers: &[Verifier<'_>]) -> Result<Vec<usize>, BadNote> {
+        let mut signers = Vec::new();
+        for line in &self.lines {
+            let claims = |verifier: &&Verifier<'_>| verifier.name == line.name && verifier.key_id == line.key_id;
+            let Some(place) = verifiers.iter().position(|verifier| claims(&verifier)) else {
+                continue;
+            };
+            if verifiers.iter().filter(claims).count() > 1 {
+                return Err(BadNote::Ambiguous);
+            }
+            if !(verifiers[place].verify)(self.text.as_bytes(), &line.signature) {
+                return Err(BadNote::Signature);
+            }
+            if !signers.contains(&place) {
+                signers.push(place);
+            }
+        }
+        if signers.is_empty() { Err(BadNote::UnknownKey) } else { Ok(signers) }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// The dash that begins a signature line, and its space: U+2014.
+    const DASH: &'static str = "\u{2014} ";
+
+    fn parse(line: &'a str) -> Option<Self> {
+        let (name, encoded) = line.strip_prefix(Self::DASH)?.split_once(' ')?;
+        let decoded = BASE64.decode(encoded).ok()?;
+        let (key_id, signature) = decoded.split_first_chunk()?;
+        // An empty signature signs nothing; C2SP leaves its length to the kind of key.
+        (is_key_name(name) && !signature.is_empty()).then(|| Self {
+            name,
+            key_id: KeyId(*key_id),
+            signature: signature.to_vec(),
+        })
+    }
+
+    /// Returns the line as it stands in a note, newline included.
+    #[must_use]
+    pub fn write(name: &str, key_id: KeyId, signature: &[u8]) -> String {
+        format!("{}{name} {}\n", Self::DASH, BASE64.encode([&key_id.0, signature].concat()))
+    }
+}
+
+/// Says whether a text can name a key: not empty, no space of any kind, no `+`.
+#[must_use]
+pub fn is_key_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|letter| letter.is_whitespace() || letter == '+')
+}
+
+/// The four bytes by which a note's line says which key of its name signed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub [u8; 4]);
+
+impl KeyId {
+    /// Computes the id of a key: the beginning of SHA-256 over name, newline, kind and key.
+    #[must_use]
+    pub fn of(name: &str, kind: u8, key: &[u8]) -> Self {
+        let digest = Digest::of_parts(&[name.as_bytes(), b"\n", &[kind], key]);
+        Self(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes"))
+    }
+}
+
+/// Lower-case hexadecimal, 8 characters.
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A public key as text: `name+id+base64(kind || key)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vkey {
+    /// Whose key it is.
+    pub name: String,
+    /// The key's id, recomputed and not believed.
+    pub key_id: KeyId,
+    /// What it signs, and how.
+    pub kind: KeyKind,
+    /// The public key's bytes.
+    pub key: Vec<u8>,
+}
+
+/// The kinds of key that C2SP `signed-note` gives a number and whose id is the hash of name, kind and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// 0x01: Ed25519 over the text; what a log signs with.
+    Ed25519,
+    /// 0x04: Ed25519 over a time and the text; what a witness cosigns with.
+    CosignatureEd25519,
+    /// 0x06: ML-DSA-44 over a time and a (sub)tree.
+    CosignatureMlDsa44,
+}
+
+impl KeyKind {
+    const ALL: [Self; 3] = [Self::Ed25519, Self::CosignatureEd25519, Self::CosignatureMlDsa44];
+
+    /// Returns the number that stands before the key.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Ed25519 => 0x01,
+            Self::CosignatureEd25519 => 0x04,
+            Self::CosignatureMlDsa44 => 0x06,
+        }
+    }
+
+    const fn key_bytes(self) -> usize {
+        match self {
+            Self::Ed25519 | Self::CosignatureEd25519 => 32,
+            Self::CosignatureMlDsa44 => 1312,
+        }
+    }
+}
+
+impl Vkey {
+    /// Reads a key; one whose id is not the hash of its name and key is refused, and so is a kind without such an id.
+    pub fn parse(text: &str) -> Result<Self, BadVkey> {
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(BadVkey::Form);
+        };
+        if !is_key_name(name) || id.len() != 8 {
+            return Err(BadVkey::Form);
+        }
+        let decoded = BASE64.decode(encoded).map_err(|_| BadVkey::Form)?;
+        let (&number, key) = decoded.split_first().ok_or(BadVkey::Form)?;
+        let kind = KeyKind::ALL.into_iter().find(|kind| kind.number() == number).ok_or(BadVkey::Kind)?;
+        if key.len() != kind.key_bytes() {
+            return Err(BadVkey::Form);
+        }
+        let key_id = KeyId::of(name, number, key);
+        if key_id.to_string() != id {
+            return Err(BadVkey::Id);
+        }
+        Ok(Self { name: name.to_owned(), key_id, kind, key: key.to_vec() })
+    }
+}
+
+impl fmt::Display for Vkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = BASE64.encode([&[self.kind.number()], self.key.as_slice()].concat());
+        write!(f, "{}+{}+{key}", self.name, self.key_id)
+    }
+}
+
+/// A text is no public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadVkey {
+    /// It is not name, id of eight hexadecimal digits and base64 of a key of its kind's length.
+    #[error("a public key is written name+id+base64(kind, key)")]
+    Form,
+    /// Its kind is unknown or not asked for here.
+    #[error("this kind of key is not known here")]
+    Kind,
+    /// Its id is not the hash of its name and key.
+    #[error("the id is not the hash of the name and the key: a letter of one of them is wrong")]
+    Id,
+}
+
+/// A note, or the checkpoint in it, is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadNote {
+    /// It is no note.
+    #[error("this is no signed note: {0}")]
+    Form(&'static str),
+    /// None of the known keys signed it.
+    #[error("no known key signed the note")]
+    UnknownKey,
+    /// A line of a known key is wrong.
+    #[error("a signature by a known key is wrong")]
+    Signature,
+    /// Two of the verifiers have one name and id.
+    #[error("two of the known keys have one name and id")]
+    Ambiguous,
+    /// It does not bear the log's one line and no other.
+    #[error("the note must bear the log's signature line and no other")]
+    OtherLine,
+    /// Its text is no checkpoint.
+    #[error("the note's text is no checkpoint: {0}")]
+    Checkpoint(&'static str),
+    /// It is a checkpoint of another log.
+    #[error("the checkpoint is another log's")]
+    Origin,
+}
+
+impl BadNote {
+    /// Returns the reason as it is written on the wire and in reports.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Form(_) => "NOTE",
+            Self::UnknownKey => "NOTE_UNKNOWN_KEY",
+            Self::Signature => "NOTE_SIGNATURE",
+            Self::Ambiguous => "NOTE_AMBIGUOUS",
+            Self::OtherLine => "NOTE_OTHER_LINE",
+            Self::Checkpoint(_) => "CHECKPOINT",
+            Self::Origin => "ORIGIN",
+        }
+    }
+}
