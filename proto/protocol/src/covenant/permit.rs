@@ -8,6 +8,7 @@ use std::fmt::{self, Write as _};
 
 use crate::address::{Address, Function};
 use crate::digest::Digest;
+use crate::signal::SignalHeader;
 use crate::time::Timestamp;
 use crate::wire::{self, Purpose, Reference, SignalType, SourceRegime, Urgency};
 
@@ -62,6 +63,32 @@ pub struct IntentProfile<'a> {
     pub version: u32,
     /// The digest of the profile's message, by which the sender knew it.
     pub sha256: Digest,
+}
+
+impl<'a> From<&'a SignalHeader> for Intent<'a> {
+    fn from(header: &'a SignalHeader) -> Self {
+        let recipients = header.recipients.iter().map(|recipient| IntentRecipient {
+            address: recipient.address,
+            legal_basis: &recipient.legal_basis,
+            has_reference: recipient.basis_reference.is_some(),
+            municipality: recipient.municipality.as_deref(),
+        });
+        Self {
+            from: header.signer.address.function,
+            signal_type: header.signal_type,
+            recipients: recipients.collect(),
+            source_regime: header.source_regime,
+            purpose: header.purpose,
+            urgency: header.urgency,
+            supersedes: header.supersedes.is_some(),
+            profile: Some(IntentProfile {
+                name: &header.content_profile.name,
+                version: header.content_profile.version,
+                sha256: header.content_profile.sha256,
+            }),
+            signed_at: header.signer.signed_at,
+        }
+    }
 }
 
 /// For each recipient the rule that lets the signal pass.
@@ -181,6 +208,17 @@ pub fn functions() -> impl Iterator<Item = Function> + Clone {
 }
 
 impl Covenant {
+    /// Answers which rule permits a signal to each of its recipients.
+    ///
+    /// That the signer may act, and for what is not routed, that both are party to the conversation, is for others to
+    /// ask; the header has been checked by itself.
+    ///
+    /// # Errors
+    /// [`Refused`] names the first recipient without a row, the row that comes nearest, and what would do.
+    pub fn permit(&self, header: &SignalHeader) -> Result<Permit, Refused> {
+        self.permit_intent(&Intent::from(header))
+    }
+
     /// Answers as [`Covenant::permit`] for what is not yet a header.
     ///
     /// Without a profile it takes the one that serves all: the highest version, and of several names the first in the

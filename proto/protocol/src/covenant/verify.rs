@@ -14,6 +14,7 @@ use prost::Message as _;
 use crate::address::{Address, Function, Oin};
 use crate::canonical::{self, Malformed};
 use crate::digest::Digest;
+use crate::item::{self, ItemType};
 use crate::signature::{self, BadKey, PublicKey};
 use crate::time::Timestamp;
 use crate::wire;
@@ -267,14 +268,14 @@ impl Covenant {
         if item.encoded_len() > COVENANT_BYTES_MAX || item.signatures.len() > SIGNATURES_MAX {
             return Err(Breach::Size.at(""));
         }
-        if item.payload_type != "application/vnd.seinpost.covenant.v1+protobuf" {
+        if item.payload_type != ItemType::Covenant.payload_type() {
             return Err(Breach::PayloadType.at("payload_type"));
         }
         let message: wire::Covenant = canonical::decode(item.payload.clone()).map_err(|malformed| {
             let field = malformed.field.clone();
             Breach::Malformed(malformed).at(field)
         })?;
-        let digest = digest_of(&item.payload_type, &item.payload);
+        let digest = item::digest_of(&item.payload_type, &item.payload);
 
         let old = Old::of(trust);
         let previous_digest = succeeds(&message, &digest, &old)?;
@@ -631,7 +632,7 @@ fn signed(item: &wire::SignedItem, message: &wire::Covenant, old: &Old<'_>) -> R
     if old.threshold < lowest || old.registrars.len() > REGISTRARS_MAX {
         return Err(Breach::Threshold.at("trust"));
     }
-    let signed = pae(&item.payload_type, &item.payload);
+    let signed = item::pae(&item.payload_type, &item.payload);
     let mut keys: HashSet<&Bytes> = HashSet::new();
     for (at, signature) in item.signatures.iter().enumerate() {
         let all = old.registrars.iter().chain(&message.registrars);
@@ -675,13 +676,4 @@ fn municipality(text: &str, field: impl FnOnce() -> String) -> Result<routes::Mu
 fn time(time: Option<&prost_types::Timestamp>) -> Timestamp {
     let time = time.expect("the canonical form has a time here");
     Timestamp::try_from(time).expect("the canonical form has times within 2020–2100")
-}
-
-fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
-    [head.as_bytes(), payload].concat()
-}
-
-fn digest_of(payload_type: &str, payload: &[u8]) -> Digest {
-    Digest::of(&pae(payload_type, payload))
 }
