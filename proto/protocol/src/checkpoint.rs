@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::digest::Digest;
 use crate::note::{BadNote, BadVkey, KeyId, KeyKind, Line, Note, Verifier, Vkey, is_key_name};
+use crate::signature::verify_ed25519;
 use crate::tree::{self, BadProof, EMPTY_ROOT};
 
 /// The largest `seen_checkpoint`: an origin of 128 characters stands twice in it, beside about 170 other bytes.
@@ -161,9 +162,7 @@ impl LogKey {
     /// Says whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0);
-        let signature = ed25519_dalek::Signature::from_slice(signature);
-        matches!((key, signature), (Ok(key), Ok(signature)) if key.verify_strict(message, &signature).is_ok())
+        verify_ed25519(&self.0, message, signature).is_ok()
     }
 }
 

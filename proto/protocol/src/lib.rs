@@ -23,6 +23,8 @@ pub mod note;
 pub mod checkpoint;
 pub mod receipt;
 pub mod mailbox_head;
+pub mod tile;
+pub mod tlog_proof;
 
 /// The messages as generated from `proto/seinpost/v1`: what a peer sent, not yet what it means.
 pub mod wire {
