@@ -165,8 +165,8 @@ impl BadSignature {
 const ED25519_SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 fn ed25519_key(key: &[u8; 32]) -> Result<VerifyingKey, BadKey> {
-    // The library reduces y silently, so one point would have two encodings, and a key two digests.
-    if !is_reduced(key) {
+    // The library takes other encodings too, so one point would have two, and a key two digests.
+    if !is_canonical(key) {
         return Err(BadKey::Encoding);
     }
     let key = VerifyingKey::from_bytes(key).map_err(|_| BadKey::Encoding)?;
@@ -185,7 +185,7 @@ fn explain_ed25519(signature: &[u8; 64]) -> BadSignature {
     let (r, s) = signature.split_first_chunk().expect("64 bytes have a first half");
     let below_order = s.iter().rev().cmp(ED25519_ORDER.iter().rev()).is_lt();
     match VerifyingKey::from_bytes(r) {
-        Ok(r_point) if is_reduced(r) && below_order => {
+        Ok(r_point) if is_canonical(r) && below_order => {
             if r_point.is_weak() {
                 BadSignature::SmallOrder
             } else {
@@ -196,10 +196,17 @@ fn explain_ed25519(signature: &[u8; 64]) -> BadSignature {
     }
 }
 
-/// Whether a point's y, the low 255 bits in little-endian order, is below p = 2²⁵⁵ − 19.
-fn is_reduced(point: &[u8; 32]) -> bool {
-    let high = point[31] & 0x7f == 0x7f && point[1..31].iter().all(|byte| *byte == 0xff);
-    !(high && point[0] >= 0xed)
+/// Whether this is the one encoding of its point (RFC 8032, 5.1.3): y, the low 255 bits in little-endian order, is below
+/// p = 2²⁵⁵ − 19, and the sign of x is not set where x is 0, which is where y is 1 or p − 1.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = point;
+    let all = |byte: u8| middle.iter().all(|other| *other == byte);
+    match (first, last) {
+        (0xed..=0xff, 0x7f | 0xff) => !all(0xff),
+        (0xec, 0xff) => !all(0xff),
+        (0x01, 0x80) => !all(0x00),
+        _ => true,
+    }
 }
 
 /// L, the order of the base point, in little-endian order.
