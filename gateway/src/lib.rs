@@ -1,1 +1,10 @@
-//! x
+//! The doing half of the gateway, in the order in which a signal walks through it.
+//!
+//! A commit is decided and sealed, written to the journal (then it is true), and after that applied to the store, from
+//! which everything can be asked again. What was written is read back at start, before anybody is let in.
+
+pub mod fault;
+pub mod commit;
+pub mod tree;
+pub mod journal;
+pub mod head;
