@@ -1,0 +1,497 @@
+//! A signal as a person writes it: a JSON file that holds only what a person knows.
+//!
+//! In comes the file's text and the covenant's code lists; out comes a [`Draft`] whose every value is right by itself, or all
+//! faults of the file at once. Who may be written to, under which rule, and which profile applies, is asked
+//! afterwards, when the draft is sent; ids, times, keys, sizes and the sender are filled in there too.
+
+use seinpost_protocol::address::{Address, Function, Oin, function_code};
+use seinpost_protocol::content::{self, Codes, FieldFault};
+use seinpost_protocol::digest::Digest;
+use seinpost_protocol::item::ItemId;
+use seinpost_protocol::time::Timestamp;
+use seinpost_protocol::wire;
+use serde_json::Value as Json;
+
+use super::json;
+
+/// What the sender's function is allowed and addressed as while a draft is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The covenant, or the person's explicit word, lets the writer use the citizen service number.
+    pub bsn_allowed: bool,
+}
+
+/// A signal to be sent, right by itself.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The type: one of those that this version knows.
+    pub signal_type: wire::SignalType,
+    /// To whom, in order; 1..8.
+    pub to: Vec<DraftRecipient>,
+    /// The regime under which the sender holds the data.
+    pub source_regime: wire::SourceRegime,
+    /// What for.
+    pub purpose: wire::Purpose,
+    /// How urgent; NORMAL where the file does not say.
+    pub urgency: wire::Urgency,
+    /// Conditions, ascending and each once.
+    pub handling: Vec<wire::Handling>,
+    /// The conversation it stands in; none: it opens one.
+    pub conversation: Option<ItemId>,
+    /// The item that it replies to.
+    pub in_reply_to: Option<Digest>,
+    /// The sender's own item that it takes the place of.
+    pub supersedes: Option<Digest>,
+    /// When an answer comes too late; none: 14 days after signing.
+    pub expires: Option<Timestamp>,
+    /// How long the hub keeps the content; none: HUB_24H.
+    pub retention_class: Option<wire::RetentionClass>,
+    /// What only the recipients read.
+    pub content: wire::Content,
+}
+
+/// One recipient of a draft: a function and either a municipality, from which the covenant finds the address, or an OIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftRecipient {
+    /// The function addressed.
+    pub function: Function,
+    /// The municipality by which the covenant's routes find the address; four digits.
+    pub municipality: Option<String>,
+    /// The organisation, where it is addressed directly, such as in a conversation.
+    pub oin: Option<Oin>,
+    /// Code of the legal basis.
+    pub legal_basis: String,
+    /// The sender's number of the decision, consent or order.
+    pub basis_reference: Option<String>,
+}
+
+impl DraftRecipient {
+    /// Returns the address where the file gives it outright.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        self.oin.map(|oin| Address { oin, function: self.function })
+    }
+}
+
+/// The types of signal that this version can send.
+pub const TYPES: [wire::SignalType; 3] =
+    [wire::SignalType::ExploitationSignal, wire::SignalType::Consultation, wire::SignalType::ConsultationAdvice];
+
+/// Returns a type's short code, such as `EXPLOITATION_SIGNAL`.
+#[must_use]
+pub fn type_code(signal_type: wire::SignalType) -> &'static str {
+    signal_type.as_str_name().trim_start_matches("SIGNAL_TYPE_")
+}
+
+/// Reads a draft from the text of a JSON file.
+///
+/// # Errors
+/// All faults of the file, in its order where the file has one.
+pub fn parse(text: &str, codes: &dyn Codes, writer: Writer) -> Result<Draft, Vec<FieldFault>> {
+    let file: Json = serde_json::from_str(text).map_err(|error| {
+        vec![FieldFault::new(
+            format!("line {}, column {}", error.line(), error.column()),
+            "not JSON",
+            "a JSON object; seinpost template TYPE shows one",
+        )]
+    })?;
+    let Json::Object(object) = file else {
+        return Err(vec![FieldFault::new(
+            "the file",
+            "not an object",
+            "a JSON object; seinpost template TYPE shows one",
+        )]);
+    };
+
+    let mut reader = Reader { object, faults: Vec::new(), codes };
+    let draft = reader.draft(writer);
+    match draft {
+        Some(draft) if reader.faults.is_empty() => Ok(draft),
+        _ => Err(reader.faults),
+    }
+}
+
+struct Reader<'a> {
+    object: serde_json::Map<String, Json>,
+    faults: Vec<FieldFault>,
+    codes: &'a dyn Codes,
+}
+
+impl Reader<'_> {
+    /// Reads every field even after a fault, so that all faults are found; `None` only together with a fault.
+    fn draft(&mut self, writer: Writer) -> Option<Draft> {
+        let signal_type = self.required::<wire::SignalType>("type");
+        if let Some(signal_type) = signal_type.filter(|signal_type| !TYPES.contains(signal_type)) {
+            let known = TYPES.map(type_code).join(", ");
+            self.fault("type", format!("{} is not yet known to this version", type_code(signal_type)), known);
+        }
+        let to = self.recipients();
+        let source_regime = self.required::<wire::SourceRegime>("source_regime");
+        let purpose = self.required::<wire::Purpose>("purpose");
+        let urgency = self.optional::<wire::Urgency>("urgency");
+        let handling = self.handling();
+        let conversation = self.text("conversation").and_then(|text| {
+            self.parsed(
+                "conversation",
+                ItemId::try_from(text.as_str()).ok(),
+                "the id of a signal of the conversation's opener, a UUIDv7 in lower case",
+            )
+        });
+        let in_reply_to = self.digest("in_reply_to");
+        let supersedes = self.digest("supersedes");
+        let expires = self.text("expires").and_then(|text| {
+            let time =
+                text.parse::<jiff::Timestamp>().ok().and_then(|time| Timestamp::from_millis(time.as_millisecond()));
+            self.parsed("expires", time, "RFC 3339, such as 2026-12-01T12:00:00+01:00, 1 hour to 30 days from now")
+        });
+        let retention_class = self.optional::<wire::RetentionClass>("retention_class");
+        let content = self.content(writer);
+
+        let unknown: Vec<String> = self.object.keys().cloned().collect();
+        for name in unknown {
+            let fields = "type, to, source_regime, purpose, urgency, handling, conversation, in_reply_to, supersedes, expires, retention_class, content";
+            self.fault(name, "an unknown field", fields);
+        }
+        Some(Draft {
+            signal_type: signal_type?,
+            to: to?,
+            source_regime: source_regime?,
+            purpose: purpose?,
+            urgency: urgency.unwrap_or(wire::Urgency::Normal),
+            handling: handling?,
+            conversation,
+            in_reply_to,
+            supersedes,
+            expires,
+            retention_class,
+            content: content?,
+        })
+    }
+
+    fn recipients(&mut self) -> Option<Vec<DraftRecipient>> {
+        let Some(Json::Array(list)) = self.object.shift_remove("to") else {
+            self.fault("to", "missing", "a list of 1..8 recipients: function, municipality or oin, legal_basis");
+            return None;
+        };
+        // Eight, as the header has it: more are a mailing, and each costs a wrapped key.
+        if list.is_empty() || list.len() > 8 {
+            self.fault("to", format!("{} recipients", list.len()), "1..8");
+        }
+        let recipients: Vec<_> = list.into_iter().enumerate().map(|(i, json)| self.recipient(i, json)).collect();
+        recipients.into_iter().collect()
+    }
+
+    fn recipient(&mut self, i: usize, json: Json) -> Option<DraftRecipient> {
+        let Json::Object(object) = json else {
+            self.fault(
+                format!("to[{i}]"),
+                "not an object",
+                "{\"function\": …, \"municipality\": …, \"legal_basis\": …}",
+            );
+            return None;
+        };
+        let mut inner = Reader { object, faults: Vec::new(), codes: self.codes };
+        let function = inner.required::<Function>("function");
+        let municipality = inner.text("municipality");
+        if let Some(code) = &municipality
+            && !(code.len() == 4 && code.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            inner.fault("municipality", "no municipality code", "four digits, such as 0363");
+        }
+        let oin = inner
+            .text("oin")
+            .and_then(|text| inner.parsed("oin", Oin::try_from(text.as_str()).ok(), "20 digits or capital letters"));
+        if municipality.is_none() && oin.is_none() && !inner.faults.iter().any(|fault| fault.field == "oin") {
+            inner.fault("municipality", "missing", "a municipality code (the covenant finds the address), or an oin");
+        }
+        let legal_basis = inner.text("legal_basis");
+        if legal_basis.is_none() {
+            inner.fault("legal_basis", "missing", "a code (seinpost codes legal_basis)");
+        }
+        let basis_reference = inner.text("basis_reference");
+        for name in inner.object.keys().cloned().collect::<Vec<_>>() {
+            inner.fault(name, "an unknown field", "function, municipality, oin, legal_basis, basis_reference");
+        }
+        for mut fault in inner.faults {
+            fault.field = format!("to[{i}].{}", fault.field);
+            self.faults.push(fault);
+        }
+        Some(DraftRecipient { function: function?, municipality, oin, legal_basis: legal_basis?, basis_reference })
+    }
+
+    fn handling(&mut self) -> Option<Vec<wire::Handling>> {
+        let list = match self.object.shift_remove("handling") {
+            None | Some(Json::Null) => return Some(Vec::new()),
+            Some(Json::Array(list)) => list,
+            Some(_) => {
+                self.fault("handling", "not a list", "a list of codes");
+                return None;
+            }
+        };
+        let codes: Option<Vec<wire::Handling>> =
+            list.iter().enumerate().map(|(i, json)| self.code(&format!("handling[{i}]"), json)).collect();
+        let mut codes = codes?;
+        // The header has a set, ascending; the order in which a person writes it means nothing.
+        codes.sort_unstable();
+        codes.dedup();
+        Some(codes)
+    }
+
+    fn content(&mut self, writer: Writer) -> Option<wire::Content> {
+        let Some(json) = self.object.shift_remove("content") else {
+            self.fault("content", "missing", "an object; seinpost template TYPE shows one");
+            return None;
+        };
+        let parsed = json::parse(&json, &json::descriptor("Content"), "content");
+        let message = match parsed {
+            Ok(message) => message,
+            Err(faults) => {
+                self.faults.extend(faults);
+                return None;
+            }
+        };
+        let content: wire::Content = message.transcode_to().expect("the descriptor and the type are of one build");
+        for mut fault in content::check(&content, self.codes, writer.bsn_allowed) {
+            fault.field = format!("content.{}", fault.field);
+            self.faults.push(fault);
+        }
+        Some(content)
+    }
+
+    fn required<E: Coded>(&mut self, name: &str) -> Option<E> {
+        match self.object.shift_remove(name) {
+            None | Some(Json::Null) => {
+                self.fault(name, "missing", codes_of::<E>());
+                None
+            }
+            Some(json) => self.code(name, &json),
+        }
+    }
+
+    fn optional<E: Coded>(&mut self, name: &str) -> Option<E> {
+        match self.object.shift_remove(name) {
+            None | Some(Json::Null) => None,
+            Some(json) => self.code(name, &json),
+        }
+    }
+
+    fn code<E: Coded>(&mut self, name: &str, json: &Json) -> Option<E> {
+        let found = json.as_str().and_then(|text| {
+            let text = text.strip_prefix(E::PREFIX).unwrap_or(text);
+            E::from_code(text)
+        });
+        if found.is_none() {
+            let wrong = match json.as_str() {
+                Some(text) if text.len() <= 40 => format!("{text} is not one of its values"),
+                _ => "not one of its values".to_owned(),
+            };
+            self.fault(name, wrong, codes_of::<E>());
+        }
+        found
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.object.shift_remove(name) {
+            None | Some(Json::Null) => None,
+            Some(Json::String(text)) => Some(text),
+            Some(_) => {
+                self.fault(name, "not text", "text in quotes");
+                None
+            }
+        }
+    }
+
+    fn digest(&mut self, name: &str) -> Option<Digest> {
+        let text = self.text(name)?;
+        let digest = hex::decode(&text).ok().and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
+        self.parsed(name, digest, "the digest of an item: 64 hexadecimal digits")
+    }
+
+    fn parsed<T>(&mut self, name: &str, value: Option<T>, allowed: &str) -> Option<T> {
+        if value.is_none() {
+            self.fault(name, "not of the right form", allowed);
+        }
+        value
+    }
+
+    fn fault(&mut self, field: impl Into<String>, wrong: impl Into<String>, allowed: impl Into<String>) {
+        self.faults.push(FieldFault::new(field, wrong, allowed));
+    }
+}
+
+/// An enum that people write by its short code.
+trait Coded: Sized {
+    /// What the full name has before the short code.
+    const PREFIX: &'static str;
+    /// Finds the value of a short code; the unspecified one has none.
+    fn from_code(code: &str) -> Option<Self>;
+    /// The short codes, in order.
+    fn codes() -> Vec<&'static str>;
+}
+
+fn codes_of<E: Coded>() -> String {
+    E::codes().join(", ")
+}
+
+macro_rules! coded {
+    ($($type:ty, $prefix:literal;)*) => {$(
+        impl Coded for $type {
+            const PREFIX: &'static str = $prefix;
+
+            fn from_code(code: &str) -> Option<Self> {
+                Self::from_str_name(&format!("{}{code}", $prefix)).filter(|value| i32::from(*value) != 0)
+            }
+
+            fn codes() -> Vec<&'static str> {
+                // Values count from 1 without gaps.
+                (1..).map_while(|number| Self::try_from(number).ok()).map(|value| value.as_str_name().trim_start_matches($prefix)).collect()
+            }
+        }
+    )*};
+}
+
+coded! {
+    wire::SignalType, "SIGNAL_TYPE_";
+    wire::SourceRegime, "SOURCE_REGIME_";
+    wire::Purpose, "PURPOSE_";
+    wire::Urgency, "URGENCY_";
+    wire::Handling, "HANDLING_";
+    wire::RetentionClass, "RETENTION_CLASS_";
+    Function, "FUNCTION_";
+}
+
+/// Returns the short codes of all functions, in order.
+#[must_use]
+pub fn function_codes() -> Vec<&'static str> {
+    (1..).map_while(|number| Function::try_from(number).ok()).map(function_code).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{template, to_json};
+
+    const WRITER: Writer = Writer { bsn_allowed: true };
+
+    fn any(_: &str, code: &str) -> bool {
+        code != "NO_SUCH_CODE"
+    }
+
+    fn fields(text: &str) -> Vec<String> {
+        match parse(text, &any, WRITER) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults.into_iter().map(|fault| fault.field).collect(),
+        }
+    }
+
+    fn changed(change: impl FnOnce(&mut Json)) -> String {
+        let mut file: Json = serde_json::from_str(template(wire::SignalType::ExploitationSignal).expect("it has one"))
+            .expect("it is JSON");
+        change(&mut file);
+        file.to_string()
+    }
+
+    #[test]
+    fn every_template_is_a_draft_without_a_fault() {
+        for signal_type in TYPES {
+            let text = template(signal_type).expect("every type of this version has a template");
+            let draft = parse(text, &any, WRITER).expect("the template is right");
+            assert_eq!(draft.signal_type, signal_type);
+        }
+    }
+
+    #[test]
+    fn content_written_as_json_reads_back_the_same() {
+        for signal_type in TYPES {
+            let text = template(signal_type).expect("every type of this version has a template");
+            let draft = parse(text, &any, WRITER).expect("the template is right");
+            let again = changed(|file| {
+                file["type"] = type_code(signal_type).into();
+                file["content"] = to_json(&draft.content);
+            });
+            assert_eq!(parse(&again, &any, WRITER).expect("it reads back").content, draft.content);
+        }
+    }
+
+    #[test]
+    fn all_faults_of_a_file_are_named_in_one_go() {
+        let text = changed(|file| {
+            file["purpose"] = "FUN".into();
+            file["sender"] = "me".into();
+            file["to"][0]["municipality"] = "363".into();
+            file["content"]["observations"][1]["indicator"] = "NO_SUCH_CODE".into();
+            file["content"]["handler"]["phone"] = "call me".into();
+        });
+        let expected =
+            ["to[0].municipality", "purpose", "content.observations[1].indicator", "content.handler.phone", "sender"];
+        assert_eq!(fields(&text), expected);
+    }
+
+    #[test]
+    fn faults_of_shape_in_the_content_are_named_in_one_go() {
+        let text = changed(|file| {
+            file["content"]["subject"]["shoe_size"] = 43.into();
+            file["content"]["observations"][0]["kind"] = "RUMOUR".into();
+            file["content"]["observations"][0]["seen"]["from"] = "yesterday".into();
+            file["content"]["exploitation"]["ongoing"] = "yes".into();
+        });
+        let expected = [
+            "content.subject.shoe_size",
+            "content.observations[0].seen.from",
+            "content.observations[0].kind",
+            "content.exploitation.ongoing",
+        ];
+        let mut found = fields(&text);
+        found.sort();
+        let mut expected = expected.map(str::to_owned).to_vec();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn long_enum_names_and_camel_case_are_taken_too() {
+        let text = changed(|file| {
+            file["type"] = "SIGNAL_TYPE_EXPLOITATION_SIGNAL".into();
+            file["urgency"] = "URGENCY_TODAY".into();
+            file["content"]["subject"]["sex"] = "SEX_MALE".into();
+            let observation = file["content"]["observations"][1].as_object_mut().expect("it is an object");
+            let place = observation.remove("place_kind").expect("it is there");
+            observation.insert("placeKind".into(), place);
+        });
+        assert_eq!(fields(&text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn types_of_later_are_refused_by_name() {
+        assert_eq!(fields(&changed(|file| file["type"] = "CARE_REPORT".into())), ["type"]);
+        assert_eq!(fields(&changed(|file| file["type"] = "UNSPECIFIED".into())), ["type"]);
+    }
+
+    #[test]
+    fn a_recipient_needs_a_municipality_or_an_oin() {
+        let without = changed(|file| {
+            file["to"][0].as_object_mut().expect("it is an object").remove("municipality");
+        });
+        assert_eq!(fields(&without), ["to[0].municipality"]);
+        let with_oin = changed(|file| {
+            let to = file["to"][0].as_object_mut().expect("it is an object");
+            to.remove("municipality");
+            to.insert("oin".into(), "00000099155001000000".into());
+        });
+        assert_eq!(fields(&with_oin), Vec::<String>::new());
+        assert_eq!(fields(&changed(|file| file["to"] = Json::Array(Vec::new()))), ["to"]);
+    }
+
+    #[test]
+    fn handling_is_a_set_whatever_its_order() {
+        let text = changed(|file| file["handling"] = serde_json::json!(["NOT_TO_FILE", "NO_ONWARD", "NOT_TO_FILE"]));
+        let draft = parse(&text, &any, WRITER).expect("the file is right");
+        assert_eq!(draft.handling, [wire::Handling::NoOnward, wire::Handling::NotToFile]);
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_with_its_place() {
+        let faults = parse("{\"type\": ", &any, WRITER).expect_err("it is cut short");
+        assert_eq!(faults[0].field, "line 1, column 9");
+    }
+}
