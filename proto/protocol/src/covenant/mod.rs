@@ -20,6 +20,9 @@ mod permit;
 mod routes;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -227,6 +227,9 @@ impl Covenant {
     /// # Errors
     /// As [`Covenant::permit`].
     pub fn permit_intent(&self, intent: &Intent<'_>) -> Result<Permit, Refused> {
+        if intent.recipients.is_empty() {
+            return Err(no_route(0));
+        }
         let profile = match &intent.profile {
             Some(profile) => self.profile_at(intent.signal_type, profile),
             None => Some(self.profile_serving(intent).ok_or_else(|| self.refuse_without_profile(intent))?),
@@ -432,7 +435,7 @@ impl Covenant {
         for row in self.rows_of(intent.signal_type, intent.from, to) {
             let rule = &self.message().rules[row];
             let mut text = format!("{joint}on {}", rule.legal_basis);
-            let needs = self.needs(row, intent, recipient, profile);
+            let needs = self.needs(row, intent, recipient, profile, reason);
             if !needs.is_empty() {
                 let _ = write!(text, " ({})", needs.join("; "));
             }
@@ -468,6 +471,7 @@ impl Covenant {
         intent: &Intent<'_>,
         recipient: &IntentRecipient<'_>,
         profile: Option<usize>,
+        reason: Refusal,
     ) -> Vec<String> {
         let rows = &self.0.index.rows;
         let (rule, row) = (&self.message().rules[row], &rows.rows[row]);
@@ -488,7 +492,9 @@ impl Covenant {
             needs.push("needs supersedes: the signal that it changes".to_owned());
         }
         let serves = profile.is_some_and(|at| rows.serves(row, at, intent.signal_type));
-        if !serves && (intent.profile.is_some() || needs.is_empty()) {
+        // Who leaves the choice open hears of profiles only where there is none to choose.
+        let is_told = intent.profile.is_some() || matches!(reason, Refusal::BasisProfile | Refusal::ProfileSplit);
+        if !serves && is_told {
             let names: Vec<String> = self
                 .profiles_of(rule, intent.signal_type)
                 .map(|profile| format!("{} {}", profile.name, profile.version))

@@ -517,7 +517,8 @@ fn participants(message: &wire::Covenant, hub_oin: Oin, tables: &mut Tables) -> 
                 return Err(Breach::HubUnbound.at(field()));
             }
             let has = |used_for| grant.keys.iter().any(|key| key.r#use() == used_for);
-            if !grant.unbound && !(has(wire::Use::Transport) && has(wire::Use::Signing)) {
+            let has_both = has(wire::Use::Transport) && has(wire::Use::Signing);
+            if !grant.unbound && !has_both {
                 return Err(Breach::KeyPerUse.at(field()));
             }
             for (row, key) in grant.keys.iter().enumerate() {
