@@ -344,3 +344,159 @@ fn pem(der: &[u8]) -> String {
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A self-signed certificate of nobody.
+    const ROOT: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBjjCCATOgAwIBAgIUSeG70xBXD7grGhDqBgTKZimBDQgwCgYIKoZIzj0EAwIw\n\
+        GzEZMBcGA1UEAwwQVGVzdCBSb290IChURVNUKTAgFw0yNjExMjQxMzQ1MDZaGA8y\n\
+        MDgxMDgyNzEzNDUwNlowGzEZMBcGA1UEAwwQVGVzdCBSb290IChURVNUKTBZMBMG\n\
+        ByqGSM49AgEGCCqGSM49AwEHA0IABOmftGML9pMvKuZ+nVYZq9ncpgK6h6wz27Og\n\
+        nqg3lG8ialeXkAzqmNAP+ADTke95Xuks+PQoags1kO7otX08c+KjUzBRMB0GA1Ud\n\
+        DgQWBBTWlotqhiFzQ1Jrr1DrItzVUxnnrTAfBgNVHSMEGDAWgBTWlotqhiFzQ1Jr\n\
+        r1DrItzVUxnnrTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQDn\n\
+        vNdayLobaKuHvskr7N3xGWF10pNB9RP4dElC0H0HZQIhAP5mOWFWhIevKz8wwNjY\n\
+        vsx1CwTANmV8pnrnh99sjfCg\n\
+        -----END CERTIFICATE-----\n";
+
+    fn key(of: u8) -> [u8; 32] {
+        ed25519_dalek::SigningKey::from_bytes(&[of; 32]).verifying_key().to_bytes()
+    }
+
+    fn registrar(of: u8) -> wire::Registrar {
+        let oin = format!("000000999990000000{of:02}");
+        wire::Registrar { name: format!("Registrar \"{of}\""), oin, ed25519: key(of).to_vec().into() }
+    }
+
+    fn hub() -> Hub {
+        Hub {
+            origin: "log.seinpost.test/unit".to_owned(),
+            hub_oin: Oin::try_from("00000099000000000900").expect("an OIN"),
+            test: false,
+            threshold: 2,
+            registrars: vec![registrar(1), registrar(2), registrar(3)],
+            covenant_serial: 7,
+            covenant_digest: Digest::of(b"the seventh"),
+            log_keys: vec![LogKey::new(key(9))],
+            transport_roots: vec![
+                CertificateDer::from_pem_slice(ROOT.as_bytes()).expect("a certificate").to_vec().into(),
+            ],
+        }
+    }
+
+    fn text() -> String {
+        HubFile::write(&hub()).expect("a good hub").to_toml().to_owned()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let written = HubFile::write(&hub()).expect("a good hub");
+        assert_eq!(*written, hub());
+        assert_eq!(HubFile::parse(written.to_toml()).as_ref(), Ok(&written));
+        assert_eq!(written.digest(), Digest::of(written.to_toml().as_bytes()));
+        assert!(written.to_toml().contains(ROOT), "a person recognises the certificate");
+    }
+
+    #[test]
+    fn the_floor_is_the_files_word_on_the_first_covenant() {
+        let floor = HubFile::write(&hub()).expect("a good hub").floor();
+        assert_eq!(
+            (floor.serial, floor.digest, floor.threshold, floor.test),
+            (7, Digest::of(b"the seventh"), 2, false)
+        );
+        assert_eq!((floor.log_origin, floor.registrars), (hub().origin, hub().registrars));
+    }
+
+    #[test]
+    fn the_digest_is_of_the_bytes_as_they_are() {
+        let text = format!("{}\n# a remark\n", text());
+        let read = HubFile::parse(&text).expect("a remark changes nothing");
+        assert_eq!(*read, hub());
+        assert_eq!(read.digest(), Digest::of(text.as_bytes()));
+        assert_eq!(read.to_toml(), text, "it is kept as it was compared");
+    }
+
+    #[test]
+    fn in_a_test_one_registrar_is_enough() {
+        let one = |test| HubFile::write(&Hub { test, threshold: 1, registrars: vec![registrar(1)], ..hub() });
+        assert!(one(true).is_ok());
+        assert_eq!(fields(one(false)), ["threshold"]);
+        assert_eq!(fields(HubFile::write(&Hub { threshold: 0, test: true, ..hub() })), ["threshold"]);
+    }
+
+    fn fields(read: Result<HubFile, Vec<HubFault>>) -> Vec<String> {
+        read.expect_err("a fault").into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once() {
+        let twin = wire::Registrar { name: String::new(), ..registrar(1) };
+        let hub_as_registrar = wire::Registrar { oin: hub().hub_oin.to_string(), ..registrar(4) };
+        let zero = wire::Registrar { oin: "x".to_owned(), ed25519: vec![0; 32].into(), ..registrar(5) };
+        let hub = Hub {
+            origin: "DSSEv1 log".to_owned(),
+            registrars: vec![registrar(1), twin, hub_as_registrar, zero],
+            threshold: 5,
+            covenant_serial: 0,
+            log_keys: vec![],
+            transport_roots: vec![Bytes::from_static(b"no certificate")],
+            ..hub()
+        };
+        let expected = [
+            "origin",
+            "registrars[1].name",
+            "registrars[1].oin",
+            "registrars[1].ed25519",
+            "registrars[2].oin",
+            "registrars[3].oin",
+            "registrars[3].ed25519",
+            "threshold",
+            "covenant_serial",
+            "log_keys",
+            "transport_roots[0]",
+        ];
+        assert_eq!(fields(HubFile::write(&hub)), expected);
+    }
+
+    #[test]
+    fn keys_of_the_log_are_its_own_and_good() {
+        let with = |vkeys: &[String]| {
+            let start = text().find("log_keys = [").expect("a list");
+            let end = start + text()[start..].find(']').expect("its end");
+            let list: Vec<String> = vkeys.iter().map(|vkey| quoted(vkey)).collect();
+            HubFile::parse(&format!("{}log_keys = [{}{}", &text()[..start], list.join(","), &text()[end..]))
+        };
+        let own = LogKey::new(key(9)).vkey("log.seinpost.test/unit");
+        assert!(with(&[own.clone()]).is_ok());
+        assert_eq!(fields(with(&[LogKey::new(key(9)).vkey("other.log")])), ["log_keys[0]"]);
+        assert_eq!(fields(with(&[own.clone(), own])), ["log_keys[1]"]);
+        assert_eq!(fields(with(&[LogKey::new([0; 32]).vkey("log.seinpost.test/unit")])), ["log_keys[0]"]);
+        assert_eq!(fields(with(&["log.seinpost.test/unit".to_owned()])), ["log_keys[0]"]);
+    }
+
+    #[test]
+    fn a_file_of_another_shape_is_refused() {
+        let refused = |from: &str, to: &str| {
+            assert!(text().contains(from), "{from}");
+            fields(HubFile::parse(&text().replacen(from, to, 1)))
+        };
+        assert_eq!(refused("threshold = 2", "threshold = 2\nthreshhold = 2"), [""], "an unknown field");
+        assert_eq!(refused("threshold = 2", "threshold = \"2\""), [""]);
+        assert_eq!(refused("threshold = 2", ""), [""]);
+        assert_eq!(refused("covenant_digest = \"", "covenant_digest = \"00"), ["covenant_digest"]);
+        assert_eq!(refused("hub_oin = \"0", "hub_oin = \""), ["hub_oin"]);
+        let two = refused("-----END CERTIFICATE-----\n", &format!("-----END CERTIFICATE-----\n{ROOT}"));
+        assert_eq!(two, ["transport_roots[0]"], "two in one");
+        let long = format!("{}#{}", text(), "x".repeat(HUB_FILE_BYTES_MAX));
+        assert_eq!(fields(HubFile::parse(&long)), [""]);
+    }
+
+    #[test]
+    fn a_fault_says_where_the_file_cannot_be_read() {
+        let fault = HubFile::parse("origin = ").expect_err("no file").remove(0);
+        assert!(fault.to_string().contains("line 1"), "{fault}");
+    }
+}
