@@ -357,7 +357,7 @@ checked! {
         oin: set,
         leaf_sha256: digest,
         // A chain has at most four certificates, the leaf among them.
-        chain_sha256: |chain: &Vec<Bytes>| at_most(3, chain.len()).and_then(|()| digests(chain)),
+        chain_sha256: |chain: &[Bytes]| at_most(3, chain.len()).and_then(|()| digests(chain)),
         spki_sha256: digest,
         not_after: message,
     }
@@ -475,7 +475,7 @@ fn digest_if_any(bytes: &Bytes) -> Result<(), Malformed> {
     if bytes.is_empty() { Ok(()) } else { digest(bytes) }
 }
 
-fn digests(digests: &Vec<Bytes>) -> Result<(), Malformed> {
+fn digests(digests: &[Bytes]) -> Result<(), Malformed> {
     // An empty one among several is written, so it is there, but too short.
     if digests.iter().all(|digest| digest.len() == 32) { Ok(()) } else { Err(Malformed::new(Reason::Length)) }
 }
@@ -504,7 +504,7 @@ fn code_if_any<E: TryFrom<i32>>(value: &i32) -> Result<(), Malformed> {
     if *value == 0 { Ok(()) } else { code::<E>(value) }
 }
 
-fn codes<E: TryFrom<i32>>(values: &Vec<i32>) -> Result<(), Malformed> {
+fn codes<E: TryFrom<i32>>(values: &[i32]) -> Result<(), Malformed> {
     values.iter().try_for_each(code::<E>)
 }
 
@@ -516,7 +516,7 @@ fn message_if_any<M: Checked>(message: &Option<M>) -> Result<(), Malformed> {
     message.as_ref().map_or(Ok(()), Checked::check)
 }
 
-fn messages<M: Checked>(messages: &Vec<M>) -> Result<(), Malformed> {
+fn messages<M: Checked>(messages: &[M]) -> Result<(), Malformed> {
     messages.iter().try_for_each(Checked::check)
 }
 
