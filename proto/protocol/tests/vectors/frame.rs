@@ -192,7 +192,10 @@ fn check(case: &Value, inputs: &Inputs, family: &Family, ask: Op) -> Result<(), 
             let reason = case["reason"].as_str().expect("a refusal has a reason");
             let same = family.reasons.iter().filter(|(word, _)| *word == reason).flat_map(|(_, ours)| *ours);
             if refusal.reason != reason && !same.into_iter().any(|ours| *ours == refusal.reason) {
-                return Err(format!("refused for {refusal:?}, not for {reason}"));
+                if WORDS.split_ascii_whitespace().any(|word| word == reason) {
+                    return Err(format!("refused for {refusal:?}, not for {reason}"));
+                }
+                eprintln!("{}: {reason} is a new word; refused for {refusal:?}", case["name"]);
             }
             // Where the vectors write a dot behind, they name what the fault lies in.
             match case.get("at").map(|at| at.as_str().expect("a field is text").trim_end_matches('.')) {
@@ -203,6 +206,26 @@ fn check(case: &Value, inputs: &Inputs, family: &Family, ask: Op) -> Result<(), 
         (want, _) => Err(format!("want {want:?} is not known")),
     }
 }
+
+/// The vectors' words for a reason: each is compared, by itself or through a family's table. By a word that is not here
+/// a refusal is demanded and nothing more, since it is the other implementation's to choose; add it, and what it means.
+const WORDS: &str = "\
+    ADDRESS AUDIENCE BASIS BASIS_PROFILE BASIS_PURPOSE BASIS_REFERENCE BASIS_REFERENCE_BSN BASIS_REGIME \
+    BASIS_SUPERSEDES BASIS_URGENCY BETTER_FUNCTION CERTIFICATE_DIGEST CERTIFICATE_EKU CERTIFICATE_OIN \
+    CERTIFICATE_USAGE CHECKPOINT COMMITMENT COMMITMENT_MISMATCH CONSIGNMENT_COUNT CONSIGNMENT_INDEX CONSISTENCY \
+    CONTENT_SHA256 CONTENT_TOO_LARGE CONTENT_UNREADABLE CONVERSATION DELIVERY_MISMATCH DUPLICATE_OF \
+    ENCAPSULATION_KEY ENUM ERASED_OR_NOT EVENT EXPIRES FORMAT FUNCTION_TWICE HANDLING HEAD_BEHIND HEAD_INDEX \
+    HEAD_LIE HEAD_STALE HUB_CASE_FUNCTION HUB_FAULT HUB_UNBOUND INCLUSION INDEX INDEX_BEYOND_TREE ITEM_DIGEST \
+    ITEM_ID ITEM_ID_TIME KEY_ALGORITHM KEY_BELOW_FLOOR KEY_BINDING_DATES KEY_BOUND_ELSEWHERE KEY_COUNT KEY_ENCODING \
+    KEY_NOT_BOUND KEY_NOT_MINE KEY_PER_USE KEY_PREVIOUS KEY_RETIRED KEY_RSA_EXPONENT KEY_RSA_SIZE KEY_SERIAL \
+    KEY_SMALL_ORDER KEY_USED_TWICE KEY_WINDOW KEY_WINDOWS KEY_WITHDRAWN LENGTH LOG_KEYS LOG_ORIGIN LOST_UNREAD \
+    MANDATE_UNKNOWN MISSING MUNICIPALITY NOTE NOTE_OTHER_LINE NOTE_SIGNATURE NOTE_UNKNOWN_KEY NOT_ADDRESSEE \
+    NOT_CANONICAL NO_FUNCTION NO_ROUTE NO_RULE ONEOF ORIGIN PADDING PARTICIPANT_TWICE PAYLOAD_TYPE PREVIOUS_DIGEST \
+    PROFILE_SPLIT PROOF_LENGTH RECIPIENT_COUNT RECIPIENT_TWICE REGISTRAR_TWICE ROUTE_DATE RULE_EMPTY RULE_TWICE \
+    SALT_LENGTH SEEN_FORK SERIAL_FORK SERIAL_GAP SERIAL_LOWER SIGNATURE SIGNATURE_COUNT SIGNATURE_ENCODING \
+    SIGNATURE_SMALL_ORDER SIZE_CLASS SMALLER_TREE SUITE SUSPENDED TAG THRESHOLD TIMESTAMP_NANOS TIMESTAMP_RANGE \
+    TOO_FEW_NEW TOO_FEW_OLD TRUNCATED UNBOUND_WITH_KEYS UNKNOWN_FIELD UNREADABLE_KEY UTF8 VALIDITY VARINT WIRE_TYPE \
+    WRAPPED_COUNT WRAPPED_LENGTH WRAPPED_SHA256";
 
 pub(crate) fn assert_files_known(with_cases: &[&str], without: &[&str]) {
     for entry in std::fs::read_dir(folder().join("items")).expect("the vectors stand in tests/vectors/items") {
@@ -250,8 +273,14 @@ mod tests {
     fn a_refusal_must_be_by_the_rule_that_corresponds() {
         assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"LOUD","at":"mouth."}"#).is_ok());
         assert!(judged(&STRICT, r#"{"in":{"word":"QUIET"},"want":"refused","reason":"SILENCE"}"#).is_ok());
-        assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"SILENCE"}"#).is_err());
+        assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"SIGNATURE"}"#).is_err());
         assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"LOUD","at":"ear"}"#).is_err());
         assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"ok","values":{}}"#).is_err());
+    }
+
+    #[test]
+    fn of_a_new_word_only_the_refusal_is_demanded() {
+        assert!(judged(&STRICT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"MURMUR"}"#).is_ok());
+        assert!(judged(&LENIENT, r#"{"in":{"word":"LOUD"},"want":"refused","reason":"MURMUR"}"#).is_err());
     }
 }

@@ -24,6 +24,9 @@ pub(crate) const FAMILY: Family = Family {
         ("WIRE_TYPE", &["UNDECODABLE"]),
         ("TAG", &["UNDECODABLE"]),
         ("UTF8", &["UNDECODABLE"]),
+        // A SubjectPublicKeyInfo that is nearly one of the four forms is of another algorithm or badly written: taste.
+        ("KEY_ALGORITHM", &["KEY_ENCODING"]),
+        ("KEY_ENCODING", &["KEY_ALGORITHM"]),
     ],
 };
 
@@ -108,8 +111,8 @@ fn canonical(inputs: &Inputs) -> Result<Values, Refusal> {
 
 fn verify(inputs: &Inputs) -> Result<Values, Refusal> {
     let (message, signature) = (inputs.bytes("message"), inputs.bytes("signature"));
-    let key = PublicKey::from_spki(&inputs.bytes("spki"), inputs.flag("rsa2048"))
-        .map_err(|bad| Refusal::of(bad.reason()))?;
+    let key =
+        PublicKey::from_spki(&inputs.bytes("spki"), inputs.flag("rsa2048")).map_err(|bad| Refusal::of(bad.reason()))?;
     key.verify(&message, &signature).map_err(|bad| Refusal::of(bad.reason()))?;
     Ok(Values::default().with_bytes("keyid", key.spki_sha256()))
 }
