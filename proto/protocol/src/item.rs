@@ -41,6 +41,8 @@ pub struct Item {
 }
 
 /// What an agency can sign.
+// The signal, which is the largest, is also what comes most.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub enum Payload {
     /// A signal: something to tell.
