@@ -40,7 +40,7 @@ pub fn decode<M: Checked>(bytes: Bytes) -> Result<M, Malformed> {
     let Ok(message) = M::decode(bytes.clone()) else {
         return Err(explain(M::NAME, &bytes).unwrap_or_else(|| Malformed::new(Reason::Undecodable)));
     };
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
+    if message.encode_to_vec() != bytes {
         return Err(explain(M::NAME, &bytes).unwrap_or_else(|| Malformed::new(Reason::NotCanonical)));
     }
     message.check()?;
