@@ -168,6 +168,12 @@ pub fn decode_envelope(bytes: Bytes) -> Result<wire::SignedItem, BadItem> {
 
 /// Returns the bytes that are signed (DSSE's pre-authentication encoding): lengths go before, so that no two pairs of
 /// type and payload give the same bytes.
+///
+/// ```
+/// // DSSE's own example.
+/// let signed = seinpost_protocol::item::pae("http://example.com/HelloWorld", b"hello world");
+/// assert_eq!(signed, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+/// ```
 #[must_use]
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     [pae_head(payload_type, payload).as_bytes(), payload].concat()

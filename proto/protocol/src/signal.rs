@@ -273,6 +273,13 @@ pub fn is_municipality(text: &str) -> bool {
 
 /// Whether a text is nine digits that pass the eleven-test, as every citizen service number does: nine times the first,
 /// eight times the second and so on, but minus the ninth, is a multiple of eleven.
+///
+/// ```
+/// use seinpost_protocol::signal::passes_eleven_test;
+/// // A test person of the Dutch register; 9·9 + 8·9 + 7·9 + 6·9 + 5·9 + 4·0 + 3·4 + 2·0 − 8 = 319 = 29·11.
+/// assert!(passes_eleven_test("999990408"));
+/// assert!(!passes_eleven_test("123456789"));
+/// ```
 #[must_use]
 pub fn passes_eleven_test(text: &str) -> bool {
     text.len() == 9 && passes(text.as_bytes())
