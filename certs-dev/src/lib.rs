@@ -9,3 +9,6 @@ pub mod fault;
 pub mod files;
 pub mod key;
 pub mod pki;
+pub mod registrar;
+pub mod covenant;
+pub mod world;
