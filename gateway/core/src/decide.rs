@@ -12,13 +12,16 @@ use std::time::Duration;
 use seinpost_protocol::address::Address;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
+use seinpost_protocol::key_statement::key_window;
 use seinpost_protocol::time::Timestamp;
 
 use crate::command::{
     Command, NewAnswer, NewCertificate, NewCovenant, NewCrl, NewKeyStatement, NewSignal, Recipient, Rejection,
     Submission, Submitted,
 };
-use crate::event::{About, Addressee, Audience, Event, RULE_OF_ANSWERS, RULE_OF_KEY_STATEMENTS, Retention, What};
+use crate::event::{
+    About, Addressee, Audience, Event, RULE_OF_ANSWERS, RULE_OF_KEY_STATEMENTS, Retention, What, Windows,
+};
 use crate::refusal::Refusal;
 use crate::state::{Conversation, Delivery, ID_TIME_SLACK, LATE_ANSWERS, SIX_MONTHS, Standing, State};
 
@@ -218,12 +221,8 @@ fn judge_key(
         Standing::SupersededUntil(end) if end < draft.time => return Err(Refusal::KeySuperseded),
         Standing::SupersededUntil(_) | Standing::InForce => {}
     }
-    let windows = &statement.windows;
-    let sealed_in_time = windows.seal_from <= signed_at && signed_at <= windows.seal_until;
-    if !sealed_in_time || expires > windows.open_until {
-        return Err(Refusal::KeyWindow);
-    }
-    Ok(())
+    let Windows { seal_from, seal_until, open_until } = statement.windows;
+    key_window(seal_from, seal_until, open_until, signed_at, expires).map_err(|_| Refusal::KeyWindow)
 }
 
 fn accept_answer(mut draft: Draft<'_>, submission: &Submission, answer: &NewAnswer) -> Result<Decision, Refusal> {

@@ -12,8 +12,7 @@ use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 use seinpost_protocol::wire::{AnswerCode, RetentionClass, SignalType, Urgency};
 
-/// The record format that this version writes and reads.
-pub const RECORD_FORMAT: u32 = 1;
+pub use seinpost_protocol::record::FORMAT as RECORD_FORMAT;
 
 /// Stands where a signal's addressee has its rule: answers go to whom they answer by the format itself, not by a row of the covenant.
 pub const RULE_OF_ANSWERS: &str = "answer";

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use seinpost_protocol::address::{Address, Oin};
-use seinpost_protocol::answer::code_state;
+use seinpost_protocol::answer::{self, code_state};
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::time::Timestamp;
@@ -369,7 +369,11 @@ impl Delivery {
     pub fn state(&self) -> DeliveryState {
         match (&self.answer, self.expired, self.handed_over) {
             (_, Some(_), _) => DeliveryState::Expired,
-            (Some(answer), None, _) => code_state(answer.code),
+            (Some(answer), None, _) => match code_state(answer.code) {
+                answer::DeliveryState::Answered => DeliveryState::Answered,
+                answer::DeliveryState::AnsweredWithFault => DeliveryState::AnsweredWithFault,
+                answer::DeliveryState::Undeliverable => DeliveryState::Undeliverable,
+            },
             (None, None, Some(_)) => DeliveryState::HandedOver,
             (None, None, None) => DeliveryState::Accepted,
         }
