@@ -8,18 +8,16 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use seinpost_protocol::address::Function;
-use seinpost_protocol::covenant::Covenant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::accept::ConnectInfo;
+use crate::adopt::Covenants;
 use crate::budget::{Account, Budget, Metered, WhenFull};
 use crate::errors::{Refused, with_reason};
 use crate::identity::Caller;
@@ -116,7 +114,7 @@ const BINARY_METADATA_BYTES_MAX: usize = 1024;
 /// The layer around all services.
 #[derive(Clone)]
 pub struct Authorize {
-    covenant: Arc<ArcSwap<Covenant>>,
+    covenants: Covenants,
     budget: Budget,
     now: Now,
 }
@@ -124,8 +122,8 @@ pub struct Authorize {
 impl Authorize {
     /// Judges by the covenant in force at each call.
     #[must_use]
-    pub fn new(covenant: Arc<ArcSwap<Covenant>>, budget: Budget, now: Now) -> Self {
-        Self { covenant, budget, now }
+    pub fn new(covenants: Covenants, budget: Budget, now: Now) -> Self {
+        Self { covenants, budget, now }
     }
 
     /// Decides on one request; on success it is ready to be passed on.
@@ -139,7 +137,8 @@ impl Authorize {
         let Some(connection) = request.extensions().get::<ConnectInfo>() else {
             return Err(Refused::of("NOT_PERMITTED"));
         };
-        let Some(caller) = Caller::identify(&connection.peer, &self.covenant.load(), (self.now)()) else {
+        let now = (self.now)();
+        let Some(caller) = Caller::identify(&connection.peer, &self.covenants.ruling(now), now) else {
             return Err(Refused::of("NOT_PERMITTED"));
         };
         if !call.who.includes(&caller) {

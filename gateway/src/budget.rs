@@ -346,7 +346,8 @@ mod tests {
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, message(10 * UNIT), "the first comes whole, and nothing of the second");
         let mut second = Box::pin(body.frame());
-        assert!(futures_util::poll!(&mut second).is_pending());
+        let waits = std::future::poll_fn(|context| Poll::Ready(second.as_mut().poll(context).is_pending())).await;
+        assert!(waits, "there is no room for the second");
         account.release_oldest();
         assert_eq!(second.await.unwrap().unwrap().into_data().unwrap(), message(10 * UNIT));
         assert_eq!(budget.0.all.available_permits(), 6, "the second is held now");

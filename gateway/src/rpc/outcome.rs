@@ -1,0 +1,16 @@
+//! What the sequencer answered, as the peer hears it.
+
+use tonic::Status;
+
+use crate::errors::{Refused, fault};
+use crate::sequencer::Outcome;
+
+/// Turns an outcome that is neither recorded nor known into the refusal that it is.
+pub(super) fn refused(outcome: Outcome) -> Status {
+    match outcome {
+        Outcome::Refused(refusal) => Refused::of(refusal.reason()).saying(refusal.to_string()).into(),
+        Outcome::Busy => Refused::of("BUSY").into(),
+        Outcome::Stopped => Refused::of("DRAINING").into(),
+        Outcome::Recorded { .. } | Outcome::Already { .. } => fault("what was recorded is not refused"),
+    }
+}
