@@ -74,7 +74,8 @@ impl HeadFile {
         }
         let newest = slots.chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence);
         if newest.is_none() && slots.iter().any(|&byte| byte != 0) {
-            let what = "neither of its slots is good; compare the log's size with what its clients saw before deleting it";
+            let what =
+                "neither of its slots is good; compare the log's size with what its clients saw before deleting it";
             return Err(Fault::Damage { path, offset: 0, what: what.to_owned() });
         }
         let (sequence, latest) = newest.map_or((0, None), |(sequence, head)| (sequence, Some(head)));

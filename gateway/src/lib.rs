@@ -8,3 +8,5 @@ pub mod commit;
 pub mod tree;
 pub mod journal;
 pub mod head;
+#[cfg(test)]
+mod samples;

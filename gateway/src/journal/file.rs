@@ -118,7 +118,12 @@ impl FileJournal {
             None => {
                 first_bases.push(0);
                 let file = segment::fill(&disk, &segment::next_path(&folder), options.segment_bytes)?;
-                Segment::begin(&disk, &folder, file, Header { segment: 0, first_base: 0, origin: options.origin.clone() })?
+                Segment::begin(
+                    &disk,
+                    &folder,
+                    file,
+                    Header { segment: 0, first_base: 0, origin: options.origin.clone() },
+                )?
             }
         };
         let size = *first_bases.last().expect("there is at least one segment");

@@ -37,6 +37,7 @@ use bytes::{Buf, BufMut, Bytes};
 use seinpost_protocol::checkpoint::Checkpoint;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::note::{NOTE_BYTES_MAX, Note};
+use seinpost_protocol::record::RECORD_BYTES_MAX;
 use seinpost_protocol::time::Timestamp;
 
 use crate::commit::{Blob, BlobKind, Commit, Entry};
@@ -47,9 +48,6 @@ pub const SECTOR: usize = 512;
 /// The largest frame, its length included. A batch ends at 4 MiB of what came in or 512 commands, whose records may
 /// come to as much again; four times that is room, and still a bound on what a reader takes into memory.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
-/// The largest record. A real one has some hundred bytes, with sixteen recipients some thousand; two must fit into one
-/// value of the store.
-pub const RECORD_BYTES_MAX: usize = 16 << 10;
 /// The longest origin that a header takes, so that a header is one sector.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 

@@ -10,6 +10,10 @@ mod segment;
 mod file;
 mod memory;
 pub mod faulty;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

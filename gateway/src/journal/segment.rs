@@ -153,7 +153,8 @@ impl ReadBlob for Segments {
     fn read(&self, position: &Position) -> Result<Bytes, Fault> {
         let path = path(&self.folder, position.segment);
         let length = position.length as usize;
-        let Some(offset) = position.offset.checked_sub(frame::BLOB_CRC as u64).filter(|_| length < FRAME_BYTES_MAX) else {
+        let Some(offset) = position.offset.checked_sub(frame::BLOB_CRC as u64).filter(|_| length < FRAME_BYTES_MAX)
+        else {
             return Err(Fault::Broken(format!("no blob stands at {position:?}")));
         };
         let mut bytes = vec![0; frame::BLOB_CRC + length];
