@@ -4,12 +4,13 @@
 //! certificate chain held), never bytes to be parsed. It carries no time: the sequencer gives one to the whole batch.
 
 use seinpost_protocol::address::{Address, Oin};
+use seinpost_protocol::certificate::CrlNumber;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire::{AnswerCode, RetentionClass, SignalType, Urgency};
 
-use crate::event::{CrlNumber, Windows};
+use crate::event::Windows;
 
 /// One thing that somebody wants recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

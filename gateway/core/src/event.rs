@@ -6,6 +6,7 @@
 //! reads what a replay needs and nothing more. A record holds all that `apply` needs; no item is ever opened again.
 
 use seinpost_protocol::address::{Address, Oin};
+use seinpost_protocol::certificate::CrlNumber;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::time::Timestamp;
@@ -216,42 +217,6 @@ pub struct Addressee {
     pub index: u64,
 }
 
-/// A revocation list's number: big-endian, without leading zeros, 1 to 20 bytes (RFC 5280, 5.2.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrlNumber(Vec<u8>);
-
-impl CrlNumber {
-    /// Takes big-endian bytes as a number; leading zeros are dropped.
-    ///
-    /// Returns `None` if there are none or more than 20 are left, the longest that RFC 5280 allows.
-    #[must_use]
-    pub fn from_be_bytes(bytes: &[u8]) -> Option<Self> {
-        let last = bytes.len().checked_sub(1)?;
-        let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(last);
-        let digits = &bytes[first..];
-        (digits.len() <= 20).then(|| Self(digits.to_vec()))
-    }
-
-    /// Returns the big-endian bytes.
-    #[must_use]
-    pub fn as_be_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Without leading zeros the longer number is the larger one.
-impl Ord for CrlNumber {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0.len(), &self.0).cmp(&(other.0.len(), &other.0))
-    }
-}
-
-impl PartialOrd for CrlNumber {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl Event {
     /// Writes the event as a record whose hashes are still empty: `previous_index` and `previous_commitment` of both
     /// places, and each addressee's `commitment`. The log knows those.
@@ -389,7 +354,7 @@ fn what_to_wire(what: &What) -> wire::record::Event {
         }
         What::CrlAdopted { issuer, number, this_update, next_update, sha256 } => Wire::CrlAdopted(wire::CrlAdopted {
             issuer_sha256: (*issuer).into(),
-            number: number.0.clone().into(),
+            number: number.as_bytes().clone(),
             this_update: Some((*this_update).into()),
             next_update: Some((*next_update).into()),
             sha256: (*sha256).into(),
@@ -459,7 +424,7 @@ fn what_from_wire(event: &wire::record::Event) -> Result<What, NotAnEvent> {
         }),
         Wire::CrlAdopted(adopted) => Ok(What::CrlAdopted {
             issuer: digest(&adopted.issuer_sha256, "issuer_sha256")?,
-            number: CrlNumber::from_be_bytes(&adopted.number).ok_or(NotAnEvent("number"))?,
+            number: CrlNumber::try_from(adopted.number.as_ref()).map_err(|_| NotAnEvent("number"))?,
             this_update: time(adopted.this_update.as_ref(), "this_update")?,
             next_update: time(adopted.next_update.as_ref(), "next_update")?,
             sha256: digest(&adopted.sha256, "sha256")?,

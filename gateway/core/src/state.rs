@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use seinpost_protocol::address::{Address, Oin};
 use seinpost_protocol::answer::{self, code_state};
+use seinpost_protocol::certificate::CrlNumber;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire::{AnswerCode, DeliveryState, RetentionClass, SignalType, Urgency};
 
-use crate::event::{CrlNumber, Windows};
+use crate::event::Windows;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -12,6 +12,7 @@ use seinpost_core::event::{About, Addressee, Audience, Event, What};
 use seinpost_core::refusal::Refusal;
 use seinpost_core::state::State;
 use seinpost_protocol::address::Address;
+use seinpost_protocol::certificate::CrlNumber;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::time::Timestamp;
@@ -394,15 +395,22 @@ impl Reader<'_> {
             return Err(Refusal::KeyUnknown);
         };
         let later = &statements[at + 1..];
+        // What nobody can seal to any more is forgotten when the next statement comes.
+        let windows = statements[at].3.ok_or(Refusal::KeyUnknown)?;
+        let superseded =
+            later.first().and_then(|(known, _, _, next)| Some((*known).max(next.as_ref()?.seal_from) + DAY));
+        for (number, (known, ..)) in later.iter().enumerate() {
+            let withdrawn = later[..=number].iter().any(|(.., windows)| windows.is_none());
+            if windows.open_until < *known || (!withdrawn && superseded.is_some_and(|end| end < *known)) {
+                return Err(Refusal::KeyUnknown);
+            }
+        }
         if later.iter().any(|(.., windows)| windows.is_none()) {
             return Err(Refusal::KeyWithdrawn);
         }
-        if let Some((known, _, _, Some(windows))) = later.first()
-            && (*known).max(windows.seal_from) + DAY < self.time
-        {
+        if superseded.is_some_and(|end| end < self.time) {
             return Err(Refusal::KeySuperseded);
         }
-        let windows = statements[at].3.expect("nothing is sealed to a withdrawal");
         let fits = windows.seal_from <= signed_at && signed_at <= windows.seal_until && expires <= windows.open_until;
         if fits { Ok(()) } else { Err(Refusal::KeyWindow) }
     }
@@ -454,7 +462,6 @@ proptest! {
 #[test]
 fn every_kind_of_event_is_read_back_from_its_record_as_it_was() {
     use seinpost_core::command::{NewCertificate, NewCrl};
-    use seinpost_core::event::CrlNumber;
     let mut story = given([
         signal(SIGNAL).to([SafeHome, YouthCare]).expiring(DAY),
         answer(ANSWER, SIGNAL, AnswerCode::DeliveredReadable).by(YouthCare),
@@ -474,7 +481,7 @@ fn every_kind_of_event_is_read_back_from_its_record_as_it_was() {
         })),
         Step::now(Command::AdoptCrl(NewCrl {
             issuer: Digest::of(b"issuer"),
-            number: CrlNumber::from_be_bytes(&[1, 0]).unwrap(),
+            number: CrlNumber::try_from([1, 0].as_slice()).unwrap(),
             this_update: start(),
             next_update: start() + DAY,
             sha256: Digest::of(b"crl"),
