@@ -470,7 +470,7 @@ mod tests {
             HubFile::parse(&format!("{}log_keys = [{}{}", &text()[..start], list.join(","), &text()[end..]))
         };
         let own = LogKey::new(key(9)).vkey("log.seinpost.test/unit");
-        assert!(with(&[own.clone()]).is_ok());
+        assert!(with(std::slice::from_ref(&own)).is_ok());
         assert_eq!(fields(with(&[LogKey::new(key(9)).vkey("other.log")])), ["log_keys[0]"]);
         assert_eq!(fields(with(&[own.clone(), own])), ["log_keys[1]"]);
         assert_eq!(fields(with(&[LogKey::new([0; 32]).vkey("log.seinpost.test/unit")])), ["log_keys[0]"]);

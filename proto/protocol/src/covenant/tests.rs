@@ -665,6 +665,29 @@ mod verify {
         assert_eq!(Covenant::verify(&item, &Trust::Last(&last)).unwrap_err().reason(), "SIGNATURE");
     }
 
+    proptest::proptest! {
+        /// Whatever registrars sign, it is taken or refused; nothing that was checked before is assumed in vain.
+        #[test]
+        fn a_covenant_with_a_changed_byte_is_never_a_panic(place in proptest::prelude::any::<usize>(), byte: u8) {
+            let last = covenant();
+            let mut payload = next_of(&last).encode_to_vec();
+            let place = place % payload.len();
+            payload[place] = byte;
+            let payload: bytes::Bytes = payload.into();
+            let payload_type = ItemType::Covenant.payload_type().to_owned();
+            let pae = crate::item::pae(&payload_type, &payload);
+            let signatures = [1, 2].map(|of| wire::ItemSignature {
+                sig: key(of).sign(&pae).to_bytes().to_vec().into(),
+                keyid: String::new(),
+            });
+            let item = wire::SignedItem { signatures: signatures.to_vec(), payload, payload_type };
+            if let Ok(next) = Covenant::verify(&item, &Trust::Last(&last)) {
+                proptest::prop_assert_eq!(next.serial(), 8);
+                next.cells().for_each(drop);
+            }
+        }
+    }
+
     #[test]
     fn a_hint_who_signed_is_never_looked_at() {
         let last = covenant();
