@@ -46,7 +46,8 @@ impl Fault {
     }
 
     /// Makes the fault of data that cannot be.
-    pub(crate) fn data(at: impl Into<String>, wrong: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn data(at: impl Into<String>, wrong: impl Into<String>) -> Self {
         Self::Data { at: at.into(), wrong: wrong.into() }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A key of production is made in a hardware module or by the agency itself and never passes through here.
 
-use ring::rand::SecureRandom as _;
 use rcgen::{PublicKeyData as _, SigningKey as _};
+use ring::rand::SecureRandom as _;
 use seinpost_protocol::digest::Digest;
 use zeroize::Zeroizing;
 

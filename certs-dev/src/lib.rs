@@ -5,10 +5,10 @@
 //! ([`world`]) with everything that a gateway and its first agencies need. Nothing here serves, connects or decides;
 //! the clock is read by the command alone. Its modules, in the order in which to read them:
 
+pub mod covenant;
 pub mod fault;
 pub mod files;
 pub mod key;
 pub mod pki;
 pub mod registrar;
-pub mod covenant;
 pub mod world;

@@ -13,8 +13,8 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, RevocationReason,
     RevokedCertParams, SanType, SerialNumber, SigningKey,
 };
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,11 @@ impl Authority {
         let key = Key::generate(KeyKind::P256)?;
         let params = authority_params(name, validity, BasicConstraints::Constrained(1))?;
         let certificate = params.self_signed(key.pair()).map_err(Fault::certificate("making a root"))?;
-        Ok(Self { certificate: certificate.der().to_vec(), key, revocations: Revocations { number: 1, revoked: Vec::new() } })
+        Ok(Self {
+            certificate: certificate.der().to_vec(),
+            key,
+            revocations: Revocations { number: 1, revoked: Vec::new() },
+        })
     }
 
     /// Makes an authority below this one, which may issue to agencies and to no further authority.
@@ -142,7 +146,11 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let certificate =
             params.signed_by(key.pair(), &self.issuer()?).map_err(Fault::certificate("making an issuing authority"))?;
-        Ok(Self { certificate: certificate.der().to_vec(), key, revocations: Revocations { number: 1, revoked: Vec::new() } })
+        Ok(Self {
+            certificate: certificate.der().to_vec(),
+            key,
+            revocations: Revocations { number: 1, revoked: Vec::new() },
+        })
     }
 
     /// Issues a certificate for a key and returns it as DER.
@@ -190,7 +198,8 @@ impl Authority {
     /// [`Fault::Certificate`] if the list cannot be made.
     pub fn crl(&self, validity: Validity) -> Result<Vec<u8>, Fault> {
         let revoked_certs = self.revocations.revoked.iter().map(|revoked| {
-            let serial = hex::decode(&revoked.serial).map_err(|_| Fault::data("a revoked serial number", "is not hexadecimal"))?;
+            let serial = hex::decode(&revoked.serial)
+                .map_err(|_| Fault::data("a revoked serial number", "is not hexadecimal"))?;
             Ok(RevokedCertParams {
                 serial_number: SerialNumber::from_slice(&serial),
                 revocation_time: rcgen::date_time_ymd(1970, 1, 1) + since_1970(Timestamp::clamped(revoked.at_millis)),
@@ -244,7 +253,10 @@ impl Authority {
     /// [`Fault::File`] if it cannot be written.
     pub fn save_revocations(&self, folder: &Path, name: &str) -> Result<(), Fault> {
         let text = toml::to_string(&self.revocations).expect("numbers and texts are TOML");
-        files::replace(&folder.join(format!("{name}.revoked.toml")), format!("# Written by seinpost-certs; the number never falls.\n{text}"))
+        files::replace(
+            &folder.join(format!("{name}.revoked.toml")),
+            format!("# Written by seinpost-certs; the number never falls.\n{text}"),
+        )
     }
 
     /// Reads what [`save`](Self::save) wrote.
@@ -355,7 +367,8 @@ impl Request {
     /// # Errors
     /// [`Fault::Certificate`] if the subject holds what a certificate cannot.
     pub fn self_signed(&self, key: &Key) -> Result<Issued, Fault> {
-        let made = self.params()?.self_signed(key.pair()).map_err(Fault::certificate("signing a certificate by itself"))?;
+        let made =
+            self.params()?.self_signed(key.pair()).map_err(Fault::certificate("signing a certificate by itself"))?;
         Ok(Issued { leaf: made.der().to_vec(), above: Vec::new() })
     }
 }
@@ -403,11 +416,8 @@ pub fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, Fault> {
 pub fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
-        .collect();
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64 is ASCII")).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 

@@ -46,7 +46,11 @@ impl Registrar {
     #[must_use]
     pub fn entry(&self) -> wire::Registrar {
         let key = self.key.ed25519_public().expect("a registrar's key is Ed25519");
-        wire::Registrar { name: self.name.clone(), oin: self.oin.as_str().to_owned(), ed25519: Bytes::copy_from_slice(&key) }
+        wire::Registrar {
+            name: self.name.clone(),
+            oin: self.oin.as_str().to_owned(),
+            ed25519: Bytes::copy_from_slice(&key),
+        }
     }
 
     /// Signs an item: adds a signature over its type and payload.
@@ -82,9 +86,13 @@ impl Registrar {
         let entry = read_entry(&folder.join("registrar.toml"))?;
         let key = Key::from_pem(&zeroize::Zeroizing::new(files::read_text(&folder.join("registrar.key"))?))?;
         if key.ed25519_public().is_none_or(|public| public != *entry.ed25519) {
-            return Err(Fault::data(folder.display().to_string(), "registrar.key is not the key that registrar.toml names"));
+            return Err(Fault::data(
+                folder.display().to_string(),
+                "registrar.key is not the key that registrar.toml names",
+            ));
         }
-        let oin = Oin::try_from(entry.oin.as_str()).map_err(|error| Fault::data(folder.display().to_string(), error.to_string()))?;
+        let oin = Oin::try_from(entry.oin.as_str())
+            .map_err(|error| Fault::data(folder.display().to_string(), error.to_string()))?;
         Ok(Self { name: entry.name, oin, key })
     }
 }

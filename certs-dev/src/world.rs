@@ -7,6 +7,7 @@
 //! ```text
 //! DIR/world.toml                 what this world was made with; written last, so that half a world is none
 //! DIR/hub.toml                   what the operator hands out
+//! DIR/covenant.toml              the draft of the first covenant, from which the next may be written
 //! DIR/ca/{transport,signing}/    root and issuing authority of each hierarchy
 //! DIR/registrars/NAME/           three registrars, of whom two sign
 //! DIR/hub/                       the hub's own: gateway.toml hub.toml log.key tls/ covenants/ crls/, later data/
@@ -31,6 +32,7 @@ use seinpost_protocol::wire;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::covenant::draft_file::{AddressText, DraftFile, KeyText};
 use crate::covenant::{self, AgencyKey, Draft, Tables, hub_oin};
 use crate::fault::Fault;
 use crate::files;
@@ -157,12 +159,14 @@ impl World {
     }
 
     fn create(folder: &Path, options: &Options) -> Result<Self, Fault> {
-        let start = options.now - Duration::from_secs(86_400);
+        // Whole seconds: certificates have no finer ones, and a covenant's thousand times are shorter so.
+        let start = Timestamp::clamped(options.now.millis() / 1000 * 1000) - Duration::from_secs(86_400);
         let certificates = Validity::days(start, CERTIFICATE_DAYS);
 
         let mut transport = Hierarchy::generate("Seinpost transport", start)?;
         let mut signing = Hierarchy::generate("Seinpost signing", start)?;
-        let registrars = (1..).zip(REGISTRARS).map(|(number, (_, name))| Registrar::generate(name, covenant::oin(92, number)?));
+        let registrars =
+            (1..).zip(REGISTRARS).map(|(number, (_, name))| Registrar::generate(name, covenant::oin(92, number)?));
         let registrars: Vec<Registrar> = registrars.collect::<Result<_, Fault>>()?;
         let log_key = Key::generate(KeyKind::Ed25519)?;
         let identities = PLANS.iter().map(Keys::generate).collect::<Result<Vec<_>, Fault>>()?;
@@ -180,7 +184,11 @@ impl World {
             log_keys: vec![log_key_public],
             keys: identities.iter().flat_map(Keys::bound).collect(),
             keys_validity: certificates,
-            unbound: identities.iter().filter(|keys| !keys.plan.bound).map(|keys| keys.address).collect::<BTreeSet<_>>(),
+            unbound: identities
+                .iter()
+                .filter(|keys| !keys.plan.bound)
+                .map(|keys| keys.address)
+                .collect::<BTreeSet<_>>(),
         };
         let message = covenant::build(&Tables::development()?, &draft)?;
         let covenant = registrar::sign_covenant(&message, &[&registrars[0], &registrars[1]])?;
@@ -197,13 +205,21 @@ impl World {
         {
             let key = Key::generate(KeyKind::P256)?;
             let issued = hierarchy.issue(&request(&message, unbound_oin(), "revoked", usage, certificates), &key)?;
-            hierarchy.issuing.revoke(&issued.leaf, options.now)?;
+            hierarchy.issuing.revoke(&issued.leaf, options.now - Duration::from_secs(3600))?;
             hierarchy.save(&folder.join("ca").join(name))?;
             save_credentials(&folder.join("revoked"), name, &issued.to_pem(), &key)?;
         }
 
-        let world = Self { folder: folder.to_owned(), origin: options.origin.clone(), covenant, registrars, transport, signing };
+        let world = Self {
+            folder: folder.to_owned(),
+            origin: options.origin.clone(),
+            covenant,
+            registrars,
+            transport,
+            signing,
+        };
         world.save_hub(&message, options, &log_key, certificates)?;
+        world.save_draft(start, &LogKey::new(log_key_public))?;
         world.point_profiles_at(&options.listen)?;
         let file = toml::to_string(&WorldFile { origin: options.origin.clone() }).expect("a text is TOML");
         files::write_new(&folder.join("world.toml"), file)?;
@@ -211,13 +227,21 @@ impl World {
     }
 
     /// Writes what the hub needs: configuration, log key, transport certificate, covenant, revocation lists.
-    fn save_hub(&self, message: &wire::Covenant, options: &Options, log_key: &Key, certificates: Validity) -> Result<(), Fault> {
+    fn save_hub(
+        &self,
+        message: &wire::Covenant,
+        options: &Options,
+        log_key: &Key,
+        certificates: Validity,
+    ) -> Result<(), Fault> {
         let hub = self.hub_folder();
         for name in ["tls", "covenants", "crls"] {
             files::make_folder(&hub.join(name))?;
         }
         let server_key = Key::generate(KeyKind::P256)?;
-        let server = self.transport.issue(&request(message, hub_oin(), "localhost", Usage::Server, certificates), &server_key)?;
+        let server = self
+            .transport
+            .issue(&request(message, hub_oin(), "localhost", Usage::Server, certificates), &server_key)?;
         save_credentials(&hub.join("tls"), "server", &server.to_pem(), &server_key)?;
         files::write_secret(&hub.join("log.key"), log_key.to_pem().as_bytes())?;
         self.save_covenant(&self.covenant)?;
@@ -242,6 +266,46 @@ impl World {
         files::write_new(&hub.join("hub.toml"), file.to_toml())?;
         files::write_new(&self.folder.join("hub.toml"), file.to_toml())?;
         files::write_new(&hub.join("gateway.toml"), gateway_toml(options))
+    }
+
+    /// Writes the draft of the first covenant, `covenant.toml`: who changes it and builds again has the next one.
+    fn save_draft(&self, start: Timestamp, log_key: &LogKey) -> Result<(), Fault> {
+        let keys = PLANS.iter().filter(|plan| plan.bound).flat_map(|plan| {
+            let certificate = |stem: &str| format!("identities/{}/{stem}.pem", plan.name);
+            [
+                KeyText::new(plan.address(), wire::Use::Transport, certificate("tls")),
+                KeyText::new(plan.address(), wire::Use::Signing, certificate("signing")),
+            ]
+        });
+        let draft = DraftFile {
+            log_origin: self.origin.clone(),
+            serial: 1,
+            previous: None,
+            valid_from: start.to_string(),
+            days: COVENANT_DAYS,
+            threshold: THRESHOLD,
+            registrars: REGISTRARS.iter().map(|(name, _)| format!("registrars/{name}/registrar.toml")).collect(),
+            transport_roots: vec!["ca/transport/root.pem".to_owned()],
+            signing_roots: vec!["ca/signing/root.pem".to_owned()],
+            log_keys: vec![log_key.vkey(&self.origin)],
+            keys_valid_from: start.to_string(),
+            keys_days: CERTIFICATE_DAYS,
+            keys: keys.collect(),
+            unbound: PLANS.iter().filter(|plan| !plan.bound).map(|plan| AddressText::new(plan.address())).collect(),
+        };
+        let text = toml::to_string(&draft).expect("texts and numbers are TOML");
+        let head = "# The first covenant of this world. For the next one: raise `serial`, name the one before in `previous`\n\
+                    # (\"hub/covenants/0001.covenant\"), and let seinpost-certs covenant build and sign it.\n";
+        files::write_new(&self.folder.join("covenant.toml"), format!("{head}{text}"))
+    }
+
+    /// Copies the world into a new folder, without what a gateway or a client has kept: the same keys, another history.
+    ///
+    /// # Errors
+    /// [`Fault::Exists`] if there is a world already, [`Fault::File`] if a file cannot be read or written.
+    pub fn copy_to(&self, folder: &Path) -> Result<Self, Fault> {
+        copy(&self.folder, folder)?;
+        Self::load(folder)
     }
 
     /// Returns the world's folder.
@@ -465,7 +529,8 @@ impl World {
         let validity = Validity { from: now - day, until: now + 30 * day };
         let mut request = request(&self.covenant_message(), unbound_oin(), "test", usage, validity);
         match wrong {
-            None | Some(Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned | Wrong::KeyBoundElsewhere) => {}
+            None
+            | Some(Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned | Wrong::KeyBoundElsewhere) => {}
             Some(Wrong::Expired) => request.validity = Validity { from: now - 3 * day, until: now - day },
             Some(Wrong::NotYetValid) => request.validity = Validity { from: now + day, until: now + 3 * day },
             Some(Wrong::NoOin) => request.oins.clear(),
@@ -483,7 +548,9 @@ impl World {
             Key::generate(kind)?
         };
         let issued = match wrong {
-            Some(Wrong::ForeignAuthority) => Hierarchy::generate("Somebody else's", now - day)?.issue(&request, &key)?,
+            Some(Wrong::ForeignAuthority) => {
+                Hierarchy::generate("Somebody else's", now - day)?.issue(&request, &key)?
+            }
             Some(Wrong::OtherHierarchy) => other.issue(&request, &key)?,
             Some(Wrong::SelfSigned) => request.self_signed(&key)?,
             _ => own.issue(&request, &key)?,
@@ -573,7 +640,12 @@ struct Keys {
 
 impl Keys {
     fn generate(plan: &'static Plan) -> Result<Self, Fault> {
-        Ok(Self { plan, address: plan.address(), transport: Key::generate(plan.transport)?, signing: Key::generate(plan.signing)? })
+        Ok(Self {
+            plan,
+            address: plan.address(),
+            transport: Key::generate(plan.transport)?,
+            signing: Key::generate(plan.signing)?,
+        })
     }
 
     fn bound(&self) -> Vec<AgencyKey> {
@@ -635,6 +707,25 @@ fn read_credentials(folder: &Path, stem: &str) -> Result<Credentials, Fault> {
 
 fn read_key(path: &Path) -> Result<Key, Fault> {
     Key::from_pem(&Zeroizing::new(files::read_text(path)?))
+}
+
+/// Copies a folder's files with their rights; the hub's data and the clients' state stay behind.
+fn copy(from: &Path, to: &Path) -> Result<(), Fault> {
+    files::make_folder(to)?;
+    for entry in std::fs::read_dir(from).map_err(Fault::file(from))? {
+        let entry = entry.map_err(Fault::file(from))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() {
+            if name != "data" && name != "state" {
+                copy(&path, &to.join(name))?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "key") {
+            files::write_secret(&to.join(name), Zeroizing::new(files::read(&path)?))?;
+        } else {
+            files::write_new(&to.join(name), files::read(&path)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn covenant_path(serial: u64) -> PathBuf {

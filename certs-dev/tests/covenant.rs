@@ -51,8 +51,9 @@ fn ed25519_public_of_rfc_8032() -> &'static [u8; 32] {
 fn covenant() -> &'static Covenant {
     static COVENANT: OnceLock<Covenant> = OnceLock::new();
     COVENANT.get_or_init(|| {
-        let registrars: Vec<Registrar> =
-            (1..=3).map(|number| Registrar::generate(format!("Registrar {number}"), oin(92, number).unwrap()).unwrap()).collect();
+        let registrars: Vec<Registrar> = (1..=3)
+            .map(|number| Registrar::generate(format!("Registrar {number}"), oin(92, number).unwrap()).unwrap())
+            .collect();
         let root = Authority::root("Root (TEST)", Validity::days(at("2026-01-01T00:00:00Z"), 3650)).unwrap();
         let message = build(&Tables::development().unwrap(), &draft(&registrars, &root)).unwrap();
         let item = sign_covenant(&message, &[&registrars[0], &registrars[2]]).unwrap();
@@ -77,7 +78,11 @@ const CORRECTIONS: [SignalType; 3] = [SignalType::Correction, SignalType::Withdr
 #[test]
 fn the_covenant_of_the_whole_country_fits_four_times_into_what_a_covenant_may_be() {
     let bytes = covenant().item().encoded_len();
-    println!("{bytes} bytes, {} participants, {} rules", covenant().message().participants.len(), covenant().message().rules.len());
+    println!(
+        "{bytes} bytes, {} participants, {} rules",
+        covenant().message().participants.len(),
+        covenant().message().rules.len()
+    );
     assert!(bytes * 4 < COVENANT_BYTES_MAX, "{bytes} bytes");
 }
 
@@ -99,8 +104,11 @@ fn each_of_the_1880_cells_that_the_chain_needs_has_a_row_that_permits_it() {
     });
     println!("{counts:?}");
     assert_eq!(needed.len(), 1_880, "the count that the domain's table gives");
-    let permitted: BTreeSet<_> =
-        covenant().cells().filter(|cell| !cell.rules.is_empty()).map(|cell| (cell.signal_type, cell.from, cell.to)).collect();
+    let permitted: BTreeSet<_> = covenant()
+        .cells()
+        .filter(|cell| !cell.rules.is_empty())
+        .map(|cell| (cell.signal_type, cell.from, cell.to))
+        .collect();
     let missing: Vec<_> = needed.difference(&permitted).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -108,10 +116,25 @@ fn each_of_the_1880_cells_that_the_chain_needs_has_a_row_that_permits_it() {
 #[test]
 fn who_may_write_may_record_what_was_said_except_to_a_mayor() {
     let cells: Vec<_> = covenant().cells().filter(|cell| !cell.rules.is_empty()).collect();
-    let written = names(cells.iter().filter(|cell| cell.signal_type != SignalType::OralDisclosureRecord).map(|cell| (cell.from, cell.to)));
-    let said = names(cells.iter().filter(|cell| cell.signal_type == SignalType::OralDisclosureRecord).map(|cell| (cell.from, cell.to)));
+    let written = names(
+        cells
+            .iter()
+            .filter(|cell| cell.signal_type != SignalType::OralDisclosureRecord)
+            .map(|cell| (cell.from, cell.to)),
+    );
+    let said = names(
+        cells
+            .iter()
+            .filter(|cell| cell.signal_type == SignalType::OralDisclosureRecord)
+            .map(|cell| (cell.from, cell.to)),
+    );
     let silent: BTreeSet<_> = written.difference(&said).copied().collect();
-    let law = [Function::PoliceOperations, Function::PoliceTrafficking, Function::RoyalMarechaussee, Function::LabourInspectorate];
+    let law = [
+        Function::PoliceOperations,
+        Function::PoliceTrafficking,
+        Function::RoyalMarechaussee,
+        Function::LabourInspectorate,
+    ];
     assert_eq!(silent, names(law.map(|from| (from, Function::Mayor))));
     assert!(said.is_subset(&written));
 }
@@ -137,7 +160,12 @@ fn the_rapporteur_and_who_watches_receive_no_signal_and_send_none() {
 
 #[test]
 fn the_mayor_receives_only_exploitation_signals_and_corrections_and_only_from_police_and_labour_inspectorate() {
-    let law = [Function::PoliceOperations, Function::PoliceTrafficking, Function::RoyalMarechaussee, Function::LabourInspectorate];
+    let law = [
+        Function::PoliceOperations,
+        Function::PoliceTrafficking,
+        Function::RoyalMarechaussee,
+        Function::LabourInspectorate,
+    ];
     let mut received = BTreeSet::new();
     for cell in covenant().cells().filter(|cell| cell.to == Function::Mayor && !cell.rules.is_empty()) {
         assert!(law.contains(&cell.from), "{:?} from {:?}", cell.signal_type, cell.from);
@@ -159,7 +187,8 @@ fn the_mayor_is_told_what_happens_and_not_to_whom() {
     let persons = ["subject", "authority", "other_persons", "attachments"];
     assert!(profile.must.iter().chain(&profile.may).all(|path| !persons.contains(&path.as_str())), "{profile:?}");
     let cell = covenant().cells().find(|cell| {
-        (cell.signal_type, cell.from, cell.to) == (SignalType::ExploitationSignal, Function::PoliceOperations, Function::Mayor)
+        (cell.signal_type, cell.from, cell.to)
+            == (SignalType::ExploitationSignal, Function::PoliceOperations, Function::Mayor)
     });
     assert_eq!(cell.unwrap().rules.len(), 1, "no other row leads there");
 }
@@ -201,9 +230,13 @@ fn care_reaches_police_without_consent_only_by_the_four_rows_that_say_so() {
 
 #[test]
 fn every_type_has_one_profile_of_its_own_and_a_handler_is_always_a_must() {
-    let named: BTreeSet<&str> = covenant().message().rules.iter().flat_map(|rule| rule.profiles.iter().map(String::as_str)).collect();
+    let named: BTreeSet<&str> =
+        covenant().message().rules.iter().flat_map(|rule| rule.profiles.iter().map(String::as_str)).collect();
     for signal_type in signal_types() {
-        let own = covenant().profiles().iter().filter(|profile| profile.r#type() == signal_type && !named.contains(profile.name.as_str()));
+        let own = covenant()
+            .profiles()
+            .iter()
+            .filter(|profile| profile.r#type() == signal_type && !named.contains(profile.name.as_str()));
         assert_eq!(own.count(), 1, "{signal_type:?}");
     }
     for profile in covenant().profiles() {
@@ -220,7 +253,10 @@ fn every_type_and_function_has_labels_in_both_languages() {
         assert!(covenant().code("signal-type", code).is_some(), "{code}");
     }
     for function in functions() {
-        assert!(covenant().code("function", seinpost_protocol::address::function_code(function)).is_some(), "{function:?}");
+        assert!(
+            covenant().code("function", seinpost_protocol::address::function_code(function)).is_some(),
+            "{function:?}"
+        );
     }
     for list in &covenant().message().code_lists {
         assert!(list.codes.iter().all(|code| !code.label_nl.is_empty() && !code.label_en.is_empty()), "{}", list.id);
@@ -270,7 +306,9 @@ fn each_function_has_an_address_for_each_municipality_today() {
 #[test]
 fn a_town_halls_own_functions_lead_to_itself() {
     let now = at("2026-02-01T12:00:00Z");
-    for participant in covenant().message().participants.iter().filter(|one| !one.municipality.is_empty() && !one.suspended) {
+    for participant in
+        covenant().message().participants.iter().filter(|one| !one.municipality.is_empty() && !one.suspended)
+    {
         for function in [Function::Mayor, Function::MunicipalityCareReports, Function::SchoolAttendance] {
             let to = covenant().resolve(function, &participant.municipality, SignalType::CareReport, now).unwrap();
             assert_eq!(to.oin.as_str(), participant.oin);
@@ -314,19 +352,47 @@ fn every_function_but_those_of_profiles_is_bound_to_keys_that_nobody_has_each_it
     let mut keys = BTreeSet::new();
     for participant in &covenant().message().participants {
         for grant in &participant.functions {
-            assert_eq!(grant.keys.iter().map(wire::BoundKey::r#use).collect::<Vec<_>>(), [wire::Use::Transport, wire::Use::Signing]);
-            assert!(grant.keys.iter().all(|key| keys.insert(key.spki_sha256.clone())), "{} {grant:?}", participant.name);
+            assert_eq!(
+                grant.keys.iter().map(wire::BoundKey::r#use).collect::<Vec<_>>(),
+                [wire::Use::Transport, wire::Use::Signing]
+            );
+            assert!(
+                grant.keys.iter().all(|key| keys.insert(key.spki_sha256.clone())),
+                "{} {grant:?}",
+                participant.name
+            );
         }
     }
 }
 
 #[test]
 fn who_may_use_the_citizen_service_number_is_as_the_domain_lists_it() {
-    let may = |function| covenant().message().participants.iter().flat_map(|one| &one.functions).find(|grant| grant.function() == function).unwrap().bsn;
-    for function in [Function::SafeHome, Function::CertifiedInstitution, Function::YouthCareProvider, Function::Mayor, Function::PoliceOperations] {
+    let may = |function| {
+        covenant()
+            .message()
+            .participants
+            .iter()
+            .flat_map(|one| &one.functions)
+            .find(|grant| grant.function() == function)
+            .unwrap()
+            .bsn
+    };
+    for function in [
+        Function::SafeHome,
+        Function::CertifiedInstitution,
+        Function::YouthCareProvider,
+        Function::Mayor,
+        Function::PoliceOperations,
+    ] {
         assert!(may(function), "{function:?}");
     }
-    for function in [Function::GuardianUnaccompanied, Function::Shelter, Function::ExpertCentre, Function::VictimRegistry, Function::CareSafetyHouse] {
+    for function in [
+        Function::GuardianUnaccompanied,
+        Function::Shelter,
+        Function::ExpertCentre,
+        Function::VictimRegistry,
+        Function::CareSafetyHouse,
+    ] {
         assert!(!may(function), "{function:?}");
     }
 }
@@ -335,12 +401,23 @@ fn who_may_use_the_citizen_service_number_is_as_the_domain_lists_it() {
 fn an_answer_is_due_sooner_when_it_is_urgent() {
     let consigned = at("2026-02-06T15:00:00Z"); // a Friday
     let due = |urgency| {
-        covenant().answer_due(SignalType::ExploitationSignal, Function::PoliceOperations, Function::SafeHome, urgency, consigned)
+        covenant().answer_due(
+            SignalType::ExploitationSignal,
+            Function::PoliceOperations,
+            Function::SafeHome,
+            urgency,
+            consigned,
+        )
     };
     assert_eq!(due(wire::Urgency::Immediate), Some(at("2026-02-06T15:15:00Z")));
     assert_eq!(due(wire::Urgency::Today), Some(at("2026-02-06T19:00:00Z")));
     assert_eq!(due(wire::Urgency::Normal), Some(at("2026-02-09T15:00:00Z")));
-    let missing = covenant().answer_clock(SignalType::MissingFromCare, Function::Shelter, Function::PoliceOperations, wire::Urgency::Normal);
+    let missing = covenant().answer_clock(
+        SignalType::MissingFromCare,
+        Function::Shelter,
+        Function::PoliceOperations,
+        wire::Urgency::Normal,
+    );
     assert_eq!(missing.unwrap().duration, "PT15M");
 }
 

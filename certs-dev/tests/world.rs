@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use seinpost_certs::covenant::oin;
+use seinpost_certs::covenant::{Draft, Tables, build, oin};
 use seinpost_certs::key::Key;
 use seinpost_certs::pki::read_certificates;
 use seinpost_certs::world::{Credentials, Options, World, Wrong, reroute};
@@ -24,12 +25,24 @@ fn now() -> Timestamp {
 }
 
 fn options() -> Options {
-    Options { listen: "127.0.0.1:0".to_owned(), metrics: String::new(), origin: "seinpost.test/dev".to_owned(), now: now() }
+    Options {
+        listen: "127.0.0.1:0".to_owned(),
+        metrics: String::new(),
+        origin: "seinpost.test/dev".to_owned(),
+        now: now(),
+    }
 }
 
+/// A world in a folder of its own: made once, since RSA keys take their time, and copied for each test.
 fn make() -> (tempfile::TempDir, World) {
+    static MADE: OnceLock<(tempfile::TempDir, World)> = OnceLock::new();
+    let (_, world) = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::make(&folder.path().join("world"), &options()).unwrap();
+        (folder, world)
+    });
     let folder = tempfile::tempdir().unwrap();
-    let world = World::make(&folder.path().join("world"), &options()).unwrap();
+    let world = world.copy_to(&folder.path().join("world")).unwrap();
     (folder, world)
 }
 
@@ -90,6 +103,29 @@ fn only_the_owner_reads_keys_and_enters_folders() {
     }
     // Two for each identity, four authorities, three registrars, the log's, the server's, two revoked.
     assert_eq!(keys, 2 * world.identities().count() + 4 + 3 + 1 + 1 + 2);
+}
+
+#[test]
+fn a_copy_has_the_same_files_without_what_gateway_and_clients_kept() {
+    let (folder, world) = make();
+    std::fs::create_dir(world.hub_folder().join("data")).unwrap();
+    std::fs::write(world.hub_folder().join("data/journal"), b"kept").unwrap();
+    std::fs::create_dir(world.identity_folder("shelter").join("state")).unwrap();
+    let copy = folder.path().join("copy");
+    world.copy_to(&copy).unwrap();
+    let within = |root: &Path| -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        let all = files(root).into_iter().map(|(path, file)| (path.strip_prefix(root).unwrap().to_owned(), file));
+        all.filter(|(path, _)| !path.iter().any(|part| part == "data" || part == "state")).collect()
+    };
+    assert_eq!(within(&copy), within(world.folder()));
+    assert!(!copy.join("hub/data").exists() && !copy.join("identities/shelter/state").exists());
+}
+
+#[test]
+fn the_draft_of_a_world_gives_its_covenant_again_to_the_byte() {
+    let (_folder, world) = make();
+    let draft = Draft::read(&world.folder().join("covenant.toml")).unwrap();
+    assert_eq!(build(&Tables::development().unwrap(), &draft).unwrap(), world.covenant_message());
 }
 
 #[test]
@@ -190,12 +226,12 @@ fn wrong_signing_credentials_are_wrong_in_the_one_way_that_they_are_made_for() {
         let expected = match wrong {
             Wrong::Expired | Wrong::NotYetValid => "CHAIN_DATES",
             Wrong::Revoked => "CERTIFICATE_REVOKED",
-            Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned => "CHAIN_UNKNOWN",
+            Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned => "CHAIN_UNKNOWN_ISSUER",
             Wrong::NoOin | Wrong::TwoOins => "CERTIFICATE_OIN",
             Wrong::UnknownOin => "NO_FUNCTION",
             Wrong::Usage | Wrong::ServerCertificate => "CERTIFICATE_EKU",
             Wrong::KeyBoundElsewhere => "KEY_BOUND_ELSEWHERE",
-            Wrong::ShortRsa => "RSA_TOO_SHORT",
+            Wrong::ShortRsa => "KEY_RSA_SIZE",
         };
         assert_eq!(reason, expected, "{wrong:?}");
     }
@@ -260,10 +296,18 @@ fn an_evil_covenant_can_send_the_safe_homes_mail_to_somebody_else() {
     let first = first(&world);
     let somebody = world.address("shelter").unwrap();
     let safe_home = world.address("safe-home-amsterdam").unwrap();
-    let resolve = |covenant: &Covenant| covenant.resolve(Function::SafeHome, "0363", SignalType::ExploitationSignal, now()).unwrap();
+    let resolve = |covenant: &Covenant| {
+        covenant.resolve(Function::SafeHome, "0363", SignalType::ExploitationSignal, now()).unwrap()
+    };
     assert_eq!(resolve(&first), safe_home);
     let evil = |signers: &[usize]| {
-        world.covenant_after(world.covenant(), |covenant| reroute(covenant, Function::SafeHome, "0363", somebody), signers).unwrap()
+        world
+            .covenant_after(
+                world.covenant(),
+                |covenant| reroute(covenant, Function::SafeHome, "0363", somebody),
+                signers,
+            )
+            .unwrap()
     };
     assert!(Covenant::verify(&evil(&[0]), &Trust::Last(&first)).is_err(), "one registrar is not enough");
     let colluding = Covenant::verify(&evil(&[0, 1]), &Trust::Last(&first)).unwrap();
@@ -294,7 +338,10 @@ fn a_profile_with_wrong_credentials_can_be_added() {
     assert!(path.is_file());
     let folder = world.identity_folder("expired");
     assert_eq!(std::fs::read_to_string(folder.join("tls.pem")).unwrap(), wrong.certificate_pem);
-    assert_eq!(std::fs::read(folder.join("signing.pem")).unwrap(), std::fs::read(world.identity_folder("certified-institution").join("signing.pem")).unwrap());
+    assert_eq!(
+        std::fs::read(folder.join("signing.pem")).unwrap(),
+        std::fs::read(world.identity_folder("certified-institution").join("signing.pem")).unwrap()
+    );
     assert!(world.add_profile("expired", "shelter", "127.0.0.1:1", None, None).is_err());
 }
 
@@ -331,7 +378,8 @@ fn signing_certificates_can_be_of_every_kind_of_key() {
             validity: Validity::days(now() - Duration::from_secs(60), 30),
         };
         let issued = world.signing().issue(&request, &Key::generate(kind).unwrap()).unwrap();
-        let certificates: Vec<Bytes> = std::iter::once(issued.leaf.clone()).chain(issued.above.clone()).map(Bytes::from).collect();
+        let certificates: Vec<Bytes> =
+            std::iter::once(issued.leaf.clone()).chain(issued.above.clone()).map(Bytes::from).collect();
         let chain = Chain::parse(&certificates, false).unwrap();
         chain.leaf.check_usage(false).unwrap();
         chain.verify(&covenant.message().signing_roots, &crls(&world), now()).unwrap();

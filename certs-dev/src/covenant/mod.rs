@@ -4,6 +4,7 @@
 //! keys that agencies really have. Out comes a [`wire::Covenant`], the same bytes for the same input. It is not yet
 //! signed, and whether it holds by its own rules is `protocol`'s to say, not this module's.
 
+pub(crate) mod draft_file;
 mod names;
 mod participants;
 mod rules;
@@ -119,7 +120,8 @@ pub fn needed_cells(tables: &Tables) -> Result<BTreeSet<Cell>, Fault> {
 /// [`Fault::Data`] if the kind has more than two digits.
 pub fn oin(kind: u32, number: u32) -> Result<Oin, Fault> {
     let text = format!("00000099{kind:02}{number:010}");
-    Oin::try_from(text.as_str()).map_err(|_| Fault::data("organisations.toml", format!("kind {kind} has more than two digits")))
+    Oin::try_from(text.as_str())
+        .map_err(|_| Fault::data("organisations.toml", format!("kind {kind} has more than two digits")))
 }
 
 /// Returns the hub's OIN.

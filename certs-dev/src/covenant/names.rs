@@ -18,7 +18,12 @@ pub(super) fn signal_type(at: &str, code: &str) -> Result<wire::SignalType, Faul
 
 /// Reads a source regime's code, such as `WPG_8`.
 pub(super) fn regime(at: &str, code: &str) -> Result<wire::SourceRegime, Fault> {
-    known(at, code, wire::SourceRegime::from_str_name(&format!("SOURCE_REGIME_{code}")), wire::SourceRegime::Unspecified)
+    known(
+        at,
+        code,
+        wire::SourceRegime::from_str_name(&format!("SOURCE_REGIME_{code}")),
+        wire::SourceRegime::Unspecified,
+    )
 }
 
 /// Reads a purpose's code, such as `PROTECT_CHILD`.
@@ -50,11 +55,7 @@ fn known<T: PartialEq>(at: &str, code: &str, found: Option<T>, unspecified: T) -
 }
 
 /// Replaces each group by its members, groups within groups too; each name once, in the order of first mention.
-pub(super) fn expand(
-    at: &str,
-    names: &[String],
-    groups: &BTreeMap<String, Vec<String>>,
-) -> Result<Vec<String>, Fault> {
+pub(super) fn expand(at: &str, names: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<Vec<String>, Fault> {
     fn add(
         at: &str,
         names: &[String],
@@ -90,10 +91,8 @@ mod tests {
 
     #[test]
     fn a_group_within_a_group_is_expanded_and_nobody_stands_twice() {
-        let groups = BTreeMap::from([
-            ("police".to_owned(), names(&["A", "B"])),
-            ("law".to_owned(), names(&["police", "C"])),
-        ]);
+        let groups =
+            BTreeMap::from([("police".to_owned(), names(&["A", "B"])), ("law".to_owned(), names(&["police", "C"]))]);
         assert_eq!(expand("x", &names(&["B", "law", "C"]), &groups).expect("names"), names(&["B", "A", "C"]));
     }
 

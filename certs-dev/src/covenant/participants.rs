@@ -43,7 +43,8 @@ pub(super) fn participants(tables: &Tables, draft: &Draft) -> Result<Vec<wire::P
     let mut town_halls: Vec<_> = town_halls.chain(former).collect();
     town_halls.sort_unstable();
     for (code, name, suspended) in town_halls {
-        let number = code.parse().map_err(|_| Fault::data("organisations.toml", format!("{code} is no municipality")))?;
+        let number =
+            code.parse().map_err(|_| Fault::data("organisations.toml", format!("{code} is no municipality")))?;
         let oin = oin(MUNICIPALITY, number)?;
         let mut functions = tables.organisations.municipality_functions.clone();
         if tables.organisations.care_coordinators.iter().any(|coordinator| coordinator.municipality == code) {
@@ -77,14 +78,23 @@ pub(super) fn routes(tables: &Tables) -> Result<Vec<wire::Route>, Fault> {
         }
     }
     for coordinator in &organisations.care_coordinators {
-        let at = || Fault::data("organisations.toml: care_coordinators", format!("{} is no municipality of its region", coordinator.municipality));
-        let municipality = tables.municipalities.iter().find(|one| one.code == coordinator.municipality && one.region == coordinator.region);
+        let at = || {
+            Fault::data(
+                "organisations.toml: care_coordinators",
+                format!("{} is no municipality of its region", coordinator.municipality),
+            )
+        };
+        let municipality = tables
+            .municipalities
+            .iter()
+            .find(|one| one.code == coordinator.municipality && one.region == coordinator.region);
         let number = municipality.ok_or_else(at)?.code.parse().map_err(|_| at())?;
         let to = Address { oin: oin(MUNICIPALITY, number)?, function: Function::CareCoordinator };
         serve(tables, to, |region| region == coordinator.region, &mut routes)?;
     }
     for former in &organisations.former {
-        let number = former.into.parse().map_err(|_| Fault::data("organisations.toml: former", "into is no municipality"))?;
+        let number =
+            former.into.parse().map_err(|_| Fault::data("organisations.toml: former", "into is no municipality"))?;
         let oin = oin(MUNICIPALITY, number)?;
         for code in &organisations.municipality_functions {
             let function = names::function("organisations.toml", code)?;
@@ -118,7 +128,8 @@ fn serve(
     }
     for former in &organisations.former {
         let successor = tables.municipalities.iter().find(|one| one.code == former.into);
-        let after = &successor.ok_or_else(|| Fault::data("organisations.toml: former", "into is no municipality"))?.region;
+        let after =
+            &successor.ok_or_else(|| Fault::data("organisations.toml: former", "into is no municipality"))?.region;
         let validity = match (serves(&former.region), serves(after)) {
             (true, true) => (organisations.routes_from.as_str(), ""),
             (true, false) => (organisations.routes_from.as_str(), former.on.as_str()),

@@ -12,11 +12,17 @@ use crate::fault::Fault;
 pub(super) fn rules(tables: &Tables) -> Result<Vec<wire::Rule>, Fault> {
     let table = &tables.rules;
     let known_bases = tables.code_lists.list.iter().find(|list| list.id == "legal-basis");
-    let known_bases: Vec<&str> = known_bases.into_iter().flat_map(|list| &list.codes).map(|code| code.code.as_str()).collect();
+    let known_bases: Vec<&str> =
+        known_bases.into_iter().flat_map(|list| &list.codes).map(|code| code.code.as_str()).collect();
     table.rule.iter().map(|rule| one_rule(rule, table, tables, &known_bases)).collect()
 }
 
-fn one_rule(rule: &tables::Rule, table: &tables::Rules, tables: &Tables, known_bases: &[&str]) -> Result<wire::Rule, Fault> {
+fn one_rule(
+    rule: &tables::Rule,
+    table: &tables::Rules,
+    tables: &Tables,
+    known_bases: &[&str],
+) -> Result<wire::Rule, Fault> {
     let at = format!("rules.toml: rule {}", rule.id);
     let mut types = names::numbers(&at, &names::expand(&at, &rule.types, &table.types)?, names::signal_type)?;
     if rule.oral {
@@ -25,10 +31,13 @@ fn one_rule(rule: &tables::Rule, table: &tables::Rules, tables: &Tables, known_b
     if !known_bases.contains(&rule.legal_basis.as_str()) {
         return Err(Fault::data(at, format!("{} is not in the list of legal bases", rule.legal_basis)));
     }
-    if let Some(unknown) = rule.profiles.iter().find(|name| tables.profiles.profiles.iter().all(|profile| profile.name != **name)) {
+    if let Some(unknown) =
+        rule.profiles.iter().find(|name| tables.profiles.profiles.iter().all(|profile| profile.name != **name))
+    {
         return Err(Fault::data(at, format!("{unknown} is no profile")));
     }
-    let functions = |groups: &[String]| names::numbers(&at, &names::expand(&at, groups, &table.groups)?, names::function);
+    let functions =
+        |groups: &[String]| names::numbers(&at, &names::expand(&at, groups, &table.groups)?, names::function);
     Ok(wire::Rule {
         id: rule.id.clone(),
         types,
@@ -115,9 +124,31 @@ pub(super) fn profiles(tables: &Tables) -> Result<Vec<wire::Profile>, Fault> {
 /// covenant names them before their messages exist.)
 fn is_content_path(path: &str) -> bool {
     const FIELDS: [&str; 25] = [
-        "subject", "authority", "measures", "observations", "exploitation", "other_persons", "safety", "missing",
-        "return_from_absence", "shelter", "offer", "placement", "request", "response", "investigation", "prosecution",
-        "not_suspect", "registration", "invite", "oral", "change", "question", "advice", "handler", "attachments",
+        "subject",
+        "authority",
+        "measures",
+        "observations",
+        "exploitation",
+        "other_persons",
+        "safety",
+        "missing",
+        "return_from_absence",
+        "shelter",
+        "offer",
+        "placement",
+        "request",
+        "response",
+        "investigation",
+        "prosecution",
+        "not_suspect",
+        "registration",
+        "invite",
+        "oral",
+        "change",
+        "question",
+        "advice",
+        "handler",
+        "attachments",
     ];
     let first = path.split(['.', '[']).next().unwrap_or_default();
     FIELDS.contains(&first)

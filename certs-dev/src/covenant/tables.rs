@@ -374,6 +374,9 @@ mod tests {
         })
         .expect_err("routes_form is no field")
         .to_string();
-        assert!(fault.contains("organisations.toml") && fault.contains("line 1") && fault.contains("routes_form"), "{fault}");
+        assert!(
+            fault.contains("organisations.toml") && fault.contains("line 1") && fault.contains("routes_form"),
+            "{fault}"
+        );
     }
 }
