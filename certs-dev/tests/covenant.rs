@@ -142,7 +142,7 @@ fn who_may_write_may_record_what_was_said_except_to_a_mayor() {
 #[test]
 fn nothing_passes_without_a_legal_basis_that_the_covenant_explains() {
     for rule in &covenant().message().rules {
-        let basis = covenant().code("legal-basis", &rule.legal_basis);
+        let basis = covenant().code("legal_basis", &rule.legal_basis);
         assert!(basis.is_some_and(|basis| !basis.label_nl.is_empty() && !basis.label_en.is_empty()), "{}", rule.id);
         assert!(!rule.article.is_empty() && !rule.source.is_empty(), "{}", rule.id);
         assert!(!rule.reason_nl.is_empty() && !rule.reason_en.is_empty(), "{}", rule.id);
@@ -250,7 +250,7 @@ fn every_type_has_one_profile_of_its_own_and_a_handler_is_always_a_must() {
 fn every_type_and_function_has_labels_in_both_languages() {
     for signal_type in signal_types() {
         let code = signal_type.as_str_name().trim_start_matches("SIGNAL_TYPE_");
-        assert!(covenant().code("signal-type", code).is_some(), "{code}");
+        assert!(covenant().code("signal_type", code).is_some(), "{code}");
     }
     for function in functions() {
         assert!(

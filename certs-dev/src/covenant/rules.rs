@@ -11,7 +11,7 @@ use crate::fault::Fault;
 /// Makes the rules, groups replaced by their members, in the table's order.
 pub(super) fn rules(tables: &Tables) -> Result<Vec<wire::Rule>, Fault> {
     let table = &tables.rules;
-    let known_bases = tables.code_lists.list.iter().find(|list| list.id == "legal-basis");
+    let known_bases = tables.code_lists.list.iter().find(|list| list.id == "legal_basis");
     let known_bases: Vec<&str> =
         known_bases.into_iter().flat_map(|list| &list.codes).map(|code| code.code.as_str()).collect();
     table.rule.iter().map(|rule| one_rule(rule, table, tables, &known_bases)).collect()
@@ -96,7 +96,7 @@ pub(super) fn code_lists(tables: &Tables) -> Result<Vec<wire::CodeList>, Fault> 
         codes: functions.iter().map(|one| label(&one.code, &one.nl, &one.en)).collect(),
     });
     lists.push(wire::CodeList {
-        id: "signal-type".to_owned(),
+        id: "signal_type".to_owned(),
         codes: types.iter().map(|one| label(&one.code, &one.nl, &one.en)).collect(),
     });
     Ok(lists)
