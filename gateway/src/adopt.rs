@@ -240,7 +240,7 @@ fn read_crls(folder: &Path, state: &State) -> Result<(Vec<Crl>, Vec<Crl>), Vec<M
     let mut new = Vec::new();
     for (file, crl) in newest.values() {
         let adopted = state.newest_crls().find(|(issuer, _)| **issuer == crl.issuer_sha256()).map(|(_, crl)| crl);
-        let number = adopted.map(|adopted| compare(crl.number().as_bytes(), adopted.number.as_be_bytes()));
+        let number = adopted.map(|adopted| crl.number().cmp(&adopted.number));
         match (adopted, number) {
             (Some(adopted), _) if adopted.sha256 == crl.sha256() => {}
             (Some(_), Some(Ordering::Less)) => {
@@ -260,11 +260,6 @@ fn read_crls(folder: &Path, state: &State) -> Result<(Vec<Crl>, Vec<Crl>), Vec<M
         return Err(misfits);
     }
     Ok((newest.into_values().map(|(_, crl)| crl).collect(), new))
-}
-
-/// Compares numbers that are written big-endian without leading zeros: the longer is the larger.
-fn compare(left: &[u8], right: &[u8]) -> Ordering {
-    left.len().cmp(&right.len()).then_with(|| left.cmp(right))
 }
 
 /// Lists the files of a folder with an extension, by name.
