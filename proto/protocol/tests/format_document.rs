@@ -2,7 +2,7 @@
 //!
 //! What comes in are its fenced blocks: `hex NAME` and `text NAME` hold bytes, `console NAME` holds commands and what
 //! they print. A block that no test here or in `tests/tests/format_document.rs` asks fails, and so does a changed digit.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what failed by failing")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
