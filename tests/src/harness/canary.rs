@@ -41,27 +41,53 @@ pub fn search_folder(folder: &Path, canaries: &[&str]) -> Vec<Hit> {
     hits
 }
 
-/// Searches one text or file.
+/// Searches one text or file, in one pass for all canaries and forms.
 #[must_use]
 pub fn search_bytes(place: &Path, bytes: &[u8], canaries: &[&str]) -> Vec<Hit> {
+    let needles: Vec<Needle<'_>> = canaries.iter().flat_map(|canary| forms(canary)).collect();
+    let mut by_first_byte: [Vec<&Needle<'_>>; 256] = std::array::from_fn(|_| Vec::new());
+    for needle in &needles {
+        by_first_byte[usize::from(needle.bytes[0])].push(needle);
+    }
     let mut hits = Vec::new();
-    for canary in canaries {
-        for (form, needle) in forms(canary) {
-            if contains(bytes, &needle) {
-                hits.push(Hit { place: place.to_owned(), canary: (*canary).to_owned(), form });
+    let mut at = 0;
+    while at < bytes.len() {
+        // Segments are filled with zeros when they are made; no needle begins with one.
+        if bytes[at..].starts_with(&ZEROS) {
+            at += ZEROS.len();
+            continue;
+        }
+        for here in at..bytes.len().min(at + ZEROS.len()) {
+            for needle in &by_first_byte[usize::from(bytes[here])] {
+                let hit = || Hit { place: place.to_owned(), canary: needle.canary.to_owned(), form: needle.form };
+                if bytes[here..].starts_with(&needle.bytes) && !hits.contains(&hit()) {
+                    hits.push(hit());
+                }
             }
         }
+        at += ZEROS.len();
     }
     hits
 }
 
-fn forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// One canary in one form.
+struct Needle<'a> {
+    canary: &'a str,
+    form: &'static str,
+    bytes: Vec<u8>,
+}
+
+fn forms(canary: &str) -> Vec<Needle<'_>> {
     let plain = canary.as_bytes();
+    assert!(plain.len() >= 8, "{canary:?} is too short to mean anything where it is found");
+    let needle = |form, bytes| Needle { canary, form, bytes };
     let mut forms = vec![
-        ("plain", plain.to_vec()),
-        ("utf-16", canary.encode_utf16().flat_map(u16::to_le_bytes).collect()),
-        ("hex", hex::encode(plain).into_bytes()),
-        ("HEX", hex::encode_upper(plain).into_bytes()),
+        needle("plain", plain.to_vec()),
+        needle("utf-16", canary.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        needle("hex", hex::encode(plain).into_bytes()),
+        needle("HEX", hex::encode_upper(plain).into_bytes()),
     ];
     for offset in 0..3 {
         let mut shifted = vec![0; offset];
@@ -70,24 +96,9 @@ fn forms(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
         // The first characters mix in what stood before, the last what comes after.
         let end = (shifted.len() / 3) * 4;
         let start = if offset == 0 { 0 } else { 4 };
-        if end > start + 8 {
-            forms.push(("base64", text[start..end].as_bytes().to_vec()));
-        }
+        forms.push(needle("base64", text.as_bytes()[start..end].to_vec()));
     }
     forms
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else { return false };
-    let mut from = 0;
-    while let Some(found) = haystack[from..].iter().position(|byte| byte == first) {
-        let at = from + found;
-        if haystack[at + 1..].starts_with(rest) {
-            return true;
-        }
-        from = at + 1;
-    }
-    false
 }
 
 #[cfg(test)]
@@ -113,10 +124,19 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_is_found_wherever_it_lies_between_zeros() {
+        for at in [0, 1, 4095, 4096, 4097, 8190, 12_288 - CANARY.len()] {
+            let mut bytes = vec![0; 12_288];
+            bytes[at..at + CANARY.len()].copy_from_slice(CANARY.as_bytes());
+            assert_eq!(search_bytes(Path::new("text"), &bytes, &[CANARY]).len(), 1, "at {at}");
+        }
+    }
+
+    #[test]
     fn a_planted_canary_is_found_in_a_folder() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         std::fs::create_dir(folder.path().join("deep")).expect("a folder can be made");
-        std::fs::write(folder.path().join("deep/file"), format!("{CANARY}")).expect("a file can be written");
+        std::fs::write(folder.path().join("deep/file"), CANARY).expect("a file can be written");
         assert!(search_folder(folder.path(), &["not there"]).is_empty());
         assert_eq!(search_folder(folder.path(), &["not there", CANARY]).len(), 1);
     }

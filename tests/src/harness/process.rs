@@ -1,0 +1,202 @@
+//! The gateway as a process of its own: the real binary, to be killed, measured, and started again.
+//!
+//! The binary lies beside the test's own. Where it is missing or older than a source that it was made from, it is built,
+//! and that is said: a test of an old binary would prove nothing.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::logs;
+
+/// How long the process may take until it serves, and until it has ended after it was asked to.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway's process. It is killed when it is dropped.
+pub struct Process {
+    child: Child,
+    address: SocketAddr,
+    metrics: SocketAddr,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts the gateway by a configuration and waits until it serves.
+    ///
+    /// # Errors
+    /// What it wrote before it ended by itself.
+    ///
+    /// # Panics
+    /// If it neither serves nor ends.
+    pub async fn start(config: &Path) -> Result<Self, String> {
+        let mut child = Command::new(binary())
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .env("SEINPOST_LOGS__FORMAT", "json")
+            .env("SEINPOST_LOGS__FILTER", "info,seinpost_gateway=debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway's binary can be started");
+        let output = child.stderr.take().expect("the output is piped");
+        let (said, mut saying) = mpsc::unbounded_channel();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                logs::add(line.as_bytes());
+                logs::add(b"\n");
+                let _ = said.send(line);
+            }
+        });
+        let mut lines = Vec::new();
+        let ready = async {
+            loop {
+                let line = saying.recv().await?;
+                let addresses = serving(&line);
+                lines.push(line);
+                if addresses.is_some() {
+                    return addresses;
+                }
+            }
+        };
+        let ready = tokio::time::timeout(PATIENCE, ready).await.expect("the gateway serves or ends within a minute");
+        let mut process = Self { child, address: unknown(), metrics: unknown(), reader: Some(reader) };
+        match ready {
+            Some((address, metrics)) => {
+                (process.address, process.metrics) = (address, metrics);
+                Ok(process)
+            }
+            None => {
+                let status = process.wait().await;
+                assert!(!status.success(), "a gateway that does not serve says so by its exit code");
+                Err(lines.join("\n"))
+            }
+        }
+    }
+
+    /// Returns where agencies connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads the process's counts.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    pub async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.metrics).await.expect("the counts are served");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n").await.expect("the question is heard");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("the answer comes");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
+    /// Returns the memory that the process holds, in bytes (resident set).
+    ///
+    /// # Panics
+    /// If it is no more.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the system tells its memory");
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("it is a number");
+        kib * 1024
+    }
+
+    /// Asks the process to end, as a service manager does, and waits until it has.
+    ///
+    /// # Panics
+    /// If it does not end, or not well.
+    pub async fn stop(mut self) {
+        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        assert!(asked.expect("kill can be started").success(), "the process can be asked to end");
+        let status = self.wait().await;
+        assert!(status.success(), "the gateway ended with {status}");
+    }
+
+    /// Kills the process: nothing that it still wanted to write is written.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub async fn kill(mut self) {
+        self.child.kill().expect("the process can be killed");
+        self.wait().await;
+    }
+
+    async fn wait(&mut self) -> std::process::ExitStatus {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
+                if let Some(reader) = self.reader.take() {
+                    reader.join().expect("its output was read");
+                }
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn unknown() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// Reads where the gateway serves from the line in which it says so.
+fn serving(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Json = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let address = |name: &str| fields.get(name)?.as_str()?.parse().ok();
+    Some((address("address")?, address("metrics")?))
+}
+
+/// Returns the gateway's binary, built from the sources as they are.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let here = std::env::current_exe().expect("a test has a path");
+        let folder = here.ancestors().nth(2).expect("a test lies in the folder deps of its profile");
+        let binary = folder.join("seinpost-gateway");
+        if !is_fresh(&binary) {
+            let release = folder.ends_with("release");
+            eprintln!("{} is missing or old: building it", binary.display());
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--package", "seinpost-gateway", "--bin", "seinpost-gateway"]);
+            cargo.args(release.then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR"));
+            // The profile's folder lies in the target folder, whatever it is called.
+            cargo.env("CARGO_TARGET_DIR", folder.parent().expect("a profile's folder lies in another"));
+            assert!(cargo.status().expect("cargo can be started").success(), "the gateway's binary could not be built");
+        }
+        binary
+    })
+}
+
+/// Asks cargo's list of what the binary was made from whether any of it is younger.
+fn is_fresh(binary: &Path) -> bool {
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let (Some(built), Ok(list)) = (modified(binary), std::fs::read_to_string(binary.with_extension("d"))) else {
+        return false;
+    };
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources);
+    let mut sources = sources.split_whitespace().peekable();
+    sources.peek().is_some() && sources.all(|source| modified(Path::new(source)).is_some_and(|source| source <= built))
+}
