@@ -238,6 +238,56 @@ fn wrong_signing_credentials_are_wrong_in_the_one_way_that_they_are_made_for() {
 }
 
 #[test]
+fn wrong_transport_credentials_are_wrong_in_the_one_way_that_they_are_made_for() {
+    let (folder, world) = make();
+    let covenant = first(&world);
+    let lists = crls(&world);
+    let path = folder.path().join("certificates.pem");
+    // What a gateway asks in the handshake: chain, dates, revocation; OIN; usage; size of the key; the covenant.
+    let judge = |credentials: &Credentials| -> Result<(), &'static str> {
+        std::fs::write(&path, &credentials.certificate_pem).unwrap();
+        let certificates: Vec<Bytes> = read_certificates(&path).unwrap().into_iter().map(Bytes::from).collect();
+        let chain = Chain::parse(&certificates, false).map_err(|bad| bad.reason())?;
+        chain.verify(&covenant.message().transport_roots, &lists, now()).map_err(|bad| bad.reason())?;
+        let (_, leaf) = x509_parser::parse_x509_certificate(&certificates[0]).unwrap();
+        if !leaf.extended_key_usage().unwrap().is_some_and(|usage| usage.value.client_auth) {
+            return Err("NOT_FOR_CLIENTS");
+        }
+        match covenant.functions(chain.leaf.oin(), Use::Transport, &chain.leaf.spki_sha256(), now()).as_slice() {
+            [Function::CertifiedInstitution] => Ok(()),
+            _ => Err("NO_FUNCTION"),
+        }
+    };
+    judge(&world.good(Use::Transport, now()).unwrap()).unwrap();
+    for wrong in Wrong::ALL {
+        let expected = match wrong {
+            Wrong::Expired | Wrong::NotYetValid => "CHAIN_DATES",
+            Wrong::Revoked => "CERTIFICATE_REVOKED",
+            Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned => "CHAIN_UNKNOWN_ISSUER",
+            Wrong::NoOin | Wrong::TwoOins => "CERTIFICATE_OIN",
+            Wrong::UnknownOin | Wrong::KeyBoundElsewhere => "NO_FUNCTION",
+            Wrong::Usage | Wrong::ServerCertificate => "NOT_FOR_CLIENTS",
+            Wrong::ShortRsa => "KEY_RSA_SIZE",
+        };
+        assert_eq!(judge(&world.wrong(Use::Transport, wrong, now()).unwrap()), Err(expected), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_hubs_certificate_is_for_servers_on_this_machine_and_bears_the_hubs_oin() {
+    let (_folder, world) = make();
+    let path = world.hub_folder().join("tls/server.pem");
+    let chain = chain(&path);
+    let covenant = first(&world);
+    assert_eq!(chain.leaf.oin(), covenant.hub_oin());
+    chain.verify(&covenant.message().transport_roots, &crls(&world), now()).unwrap();
+    let (_, leaf) = x509_parser::parse_x509_certificate(chain.leaf.der()).unwrap();
+    assert!(leaf.extended_key_usage().unwrap().unwrap().value.server_auth);
+    let names = leaf.subject_alternative_name().unwrap().unwrap().value.general_names.len();
+    assert_eq!(names, 3, "localhost and both loopback addresses");
+}
+
+#[test]
 fn a_certificate_with_two_oins_is_signed_as_it_stands() {
     let (_folder, world) = make();
     let wrong = world.wrong(Use::Transport, Wrong::TwoOins, now()).unwrap();
