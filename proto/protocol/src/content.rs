@@ -201,7 +201,11 @@ impl Check<'_> {
         match ways.iter().filter(|way| **way).count() {
             1 => {}
             0 => self.fault(at, "identifies nobody", "bsn, v_number, skn, names and birth, or unborn: one of them"),
-            _ => self.fault(at, "identifies in more than one way", "bsn, v_number, skn, names and birth, or unborn: one of them"),
+            _ => self.fault(
+                at,
+                "identifies in more than one way",
+                "bsn, v_number, skn, names and birth, or unborn: one of them",
+            ),
         }
         if !subject.bsn.is_empty() {
             self.bsn(&format!("{at}.bsn"), &subject.bsn);
@@ -222,7 +226,9 @@ impl Check<'_> {
                     self.fault(format!("{at}.birth"), "missing", "date or year, beside names");
                 }
             }
-            (None, Some(_)) => self.fault(format!("{at}.names"), "missing", "a family name, given name or alias, beside birth"),
+            (None, Some(_)) => {
+                self.fault(format!("{at}.names"), "missing", "a family name, given name or alias, beside birth")
+            }
             (None, None) => {}
         }
         if let Some(birth) = &subject.birth {
@@ -246,9 +252,17 @@ impl Check<'_> {
 
     fn bsn(&mut self, at: &str, bsn: &str) {
         if !passes_eleven_test(bsn) {
-            self.fault(at, format!("{bsn} fails the eleven-test"), "nine digits that pass it, or leave it out and fill names and birth");
+            self.fault(
+                at,
+                format!("{bsn} fails the eleven-test"),
+                "nine digits that pass it, or leave it out and fill names and birth",
+            );
         } else if !self.bsn_allowed {
-            self.fault(at, "the covenant does not let this function use the BSN", "names and birth, or a function that may");
+            self.fault(
+                at,
+                "the covenant does not let this function use the BSN",
+                "names and birth, or a function that may",
+            );
         }
     }
 
@@ -278,7 +292,8 @@ impl Check<'_> {
         self.text(&format!("{at}.town"), &place.town, 0, 80);
         self.municipality(&format!("{at}.municipality"), &place.municipality);
         let country = place.country.as_bytes();
-        if !country.is_empty() && !(country.len() == 2 && country.iter().all(u8::is_ascii_uppercase)) {
+        let fits = country.is_empty() || country.len() == 2 && country.iter().all(u8::is_ascii_uppercase);
+        if !fits {
             self.fault(format!("{at}.country"), "no country code", "two capital letters, such as BE");
         }
     }
@@ -289,7 +304,11 @@ impl Check<'_> {
         self.text(&format!("{at}.contact"), &authority.contact, 0, 160);
         self.text(&format!("{at}.not_informed_reason"), &authority.not_informed_reason, 0, 500);
         if authority.informed && !authority.not_informed_reason.is_empty() {
-            self.fault(format!("{at}.not_informed_reason"), "given although they are informed", "leave it out, or informed = false");
+            self.fault(
+                format!("{at}.not_informed_reason"),
+                "given although they are informed",
+                "leave it out, or informed = false",
+            );
         }
     }
 
@@ -406,7 +425,11 @@ impl Check<'_> {
         } else if !self.codes.has(list, code) {
             // The code is the writer's own and must be found again, but a long one may be anything: it is not echoed.
             let shown = if code.len() <= 40 { code } else { "what is given" };
-            self.fault(at, format!("{shown} is not in the list {list}"), format!("a code of the list (seinpost codes {list})"));
+            self.fault(
+                at,
+                format!("{shown} is not in the list {list}"),
+                format!("a code of the list (seinpost codes {list})"),
+            );
         }
     }
 
@@ -437,7 +460,8 @@ impl Check<'_> {
     }
 
     fn language(&mut self, at: &str, tag: &str) {
-        let fits = (2..=12).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let fits =
+            (2..=12).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if !tag.is_empty() && !fits {
             self.fault(at, "no language tag", "2..12 letters, digits or -, such as nl or ti");
         }
@@ -457,7 +481,11 @@ impl Check<'_> {
         match Timestamp::try_from(time) {
             Ok(time) => Some(time),
             Err(_) => {
-                self.fault(at, "no time within 2020..2100 in whole milliseconds", "RFC 3339, such as 2026-11-20T14:30:00Z");
+                self.fault(
+                    at,
+                    "no time within 2020..2100 in whole milliseconds",
+                    "RFC 3339, such as 2026-11-20T14:30:00Z",
+                );
                 None
             }
         }
@@ -500,7 +528,11 @@ mod tests {
                 ..Default::default()
             }],
             exploitation: Some(wire::Exploitation { activities: vec!["GOOD".into()], ..Default::default() }),
-            handler: Some(wire::Handler { name: "Duty desk".into(), phone: "+31 20 0000000".into(), ..Default::default() }),
+            handler: Some(wire::Handler {
+                name: "Duty desk".into(),
+                phone: "+31 20 0000000".into(),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -568,7 +600,10 @@ mod tests {
             &["exploitation.activities"],
         );
         check_faults(|content| content.handler.as_mut().expect("it is there").name.clear(), &["handler.name"]);
-        check_faults(|content| content.handler.as_mut().expect("it is there").phone = "call me".into(), &["handler.phone"]);
+        check_faults(
+            |content| content.handler.as_mut().expect("it is there").phone = "call me".into(),
+            &["handler.phone"],
+        );
     }
 
     #[test]
@@ -576,7 +611,9 @@ mod tests {
         check_faults(|content| content.observations[0].indicator = "BAD".into(), &["observations[0].indicator"]);
         check_faults(|content| content.observations[0].kind = 99, &["observations[0].kind"]);
         check_faults(
-            |content| content.exploitation.as_mut().expect("it is there").activities = vec!["GOOD".into(), "GOOD".into()],
+            |content| {
+                content.exploitation.as_mut().expect("it is there").activities = vec!["GOOD".into(), "GOOD".into()]
+            },
             &["exploitation.activities[1]"],
         );
     }

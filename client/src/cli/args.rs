@@ -1,0 +1,342 @@
+//! The words of the command line: verbs, flags, and the examples in their help. What they do stands in the other
+//! files of this folder.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sends, receives and verifies signals about minors between agencies that protect children.
+#[derive(Debug, Parser)]
+#[command(
+    name = "seinpost",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        seinpost template EXPLOITATION_SIGNAL > signal.json\n  \
+        seinpost send signal.json --dry-run\n  \
+        seinpost receive --follow --show\n\n\
+        Exit codes: 0 done · 1 refused · 2 wrong use · 3 not verified, evidence saved · 4 not found · \
+        5 not reachable, try again · 6 not allowed · 70 a fault of ours · 130 interrupted"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that mean the same everywhere.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// The profile: a file, or the name of one in the configuration folder.
+    #[arg(long, global = true, env = "SEINPOST_PROFILE", value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// How to print: tables for people, one JSON document, or one JSON object a line.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+    /// Print only what a script needs, such as the id.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Language of the covenant's labels and reasons; else by LC_MESSAGES.
+    #[arg(long, global = true, value_enum, value_name = "LANG")]
+    pub lang: Option<Lang>,
+    /// Times as RFC 3339 instead of "12 min ago".
+    #[arg(long, global = true)]
+    pub absolute: bool,
+    /// Colour: only on a terminal, always, or never; NO_COLOR is honoured.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables and sentences, for people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+/// Language of the covenant's labels and reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// Dutch.
+    Nl,
+    /// English.
+    En,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a profile and print what a registrar needs to enrol it.
+    #[command(
+        after_help = "Example:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/"
+    )]
+    Init(Init),
+    /// Sealing keys: make, publish, list.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Test a profile from files to mailbox: one line each, and what to do.
+    Check,
+    /// Print a filled, fictional example of a signal, ready to be sent.
+    #[command(after_help = "Example:\n  seinpost template EXPLOITATION_SIGNAL > signal.json")]
+    Template(Template),
+    /// Check, seal, sign and submit a signal; its receipt is kept and its path printed.
+    #[command(
+        after_help = "Examples:\n  seinpost send signal.json --dry-run\n  seinpost send signal.json\n  seinpost template EXPLOITATION_SIGNAL | seinpost send -"
+    )]
+    Send(Send),
+    /// Receive what waits for this address: verify, open, write a folder per signal.
+    #[command(after_help = "Examples:\n  seinpost receive --show\n  seinpost receive --follow --into inbox --ack")]
+    Receive(Receive),
+    /// Answer a received signal: readable.
+    #[command(after_help = "Example:\n  seinpost ack 019bd0f2-3c1a-7e55-8d10-6f0a4f2f9a11")]
+    Ack(Ack),
+    /// Answer a received signal with a reason why not.
+    #[command(
+        after_help = "Examples:\n  seinpost reject 019bd0f2 NOT_COMPETENT\n  seinpost reject 019bd0f2 WRONG_RECIPIENT --better CERTIFIED_INSTITUTION"
+    )]
+    Reject(Reject),
+    /// Show how far a signal is, step by step, with who said so.
+    Status(Status),
+    /// List signals sent and received.
+    List(List),
+    /// Verify a receipt offline, and say what it proves and what it does not.
+    #[command(after_help = "Example:\n  seinpost verify state/receipts/019bd0f2-….receipt")]
+    Verify(Verify),
+    /// Show which address a function has for a municipality, and under which rules it may be written to.
+    #[command(after_help = "Example:\n  seinpost route SAFE_HOME 0363 --type EXPLOITATION_SIGNAL")]
+    Route(Route),
+    /// The covenant: who takes part, and by which rules.
+    #[command(subcommand)]
+    Covenant(Covenant),
+    /// List the covenant's code lists, or the codes of one.
+    #[command(after_help = "Examples:\n  seinpost codes\n  seinpost codes indicator --lang nl")]
+    Codes(Codes),
+    /// The log: checkpoint, records, verification.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// For operators: how deliveries fare.
+    #[command(subcommand)]
+    Ops(Ops),
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The hub's file, as its operator handed it out; compare its digest by telephone.
+    #[arg(long, value_name = "FILE")]
+    pub hub: PathBuf,
+    /// Address of the gateway.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub gateway: String,
+    /// The function in which this profile acts.
+    #[arg(long, value_name = "FUNCTION")]
+    pub function: String,
+    /// Transport certificate, PEM, leaf first.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: PathBuf,
+    /// Its private key, PKCS#8 PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: PathBuf,
+    /// Signing certificate, PEM, leaf first.
+    #[arg(long, value_name = "FILE")]
+    pub sign_cert: PathBuf,
+    /// Its private key, PKCS#8 PEM.
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: PathBuf,
+    /// Folder for the profile; it must not hold one yet.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub into: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a new sealing key for this address; publish it next.
+    New,
+    /// Publish the signing certificate and the newest sealing key.
+    Publish,
+    /// List this address's sealing keys and what the hub has of them.
+    List,
+}
+
+#[derive(Debug, Args)]
+pub struct Template {
+    /// Type of signal: EXPLOITATION_SIGNAL, CONSULTATION or CONSULTATION_ADVICE.
+    #[arg(value_name = "TYPE")]
+    pub signal_type: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Send {
+    /// The signal, a JSON file; - for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only check and resolve: who would be able to read it, under which rule.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Use the citizen service number although the covenant does not list this function for it.
+    #[arg(long)]
+    pub bsn_allowed: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Receive {
+    /// Keep waiting for more.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Folder that gets a folder per signal; else the profile's inbox.
+    #[arg(long, value_name = "FOLDER")]
+    pub into: Option<PathBuf>,
+    /// Answer what could be opened as readable, after it was written.
+    #[arg(long)]
+    pub ack: bool,
+    /// Print the content on standard output.
+    #[arg(long)]
+    pub show: bool,
+    /// Begin after this mailbox number instead of where this profile left off; 0 restores everything.
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ack {
+    /// Id of the signal, or its first characters where they are unique.
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Reject {
+    /// Id of the signal, or its first characters where they are unique.
+    pub id: String,
+    /// The answer: UNREADABLE_KEY, WRONG_RECIPIENT, NOT_COMPETENT, EXCESS_DATA, PROFILE_VIOLATION, COMMITMENT_MISMATCH or DUPLICATE_OF.
+    pub code: String,
+    /// With WRONG_RECIPIENT: the function whose task it is.
+    #[arg(long, value_name = "FUNCTION")]
+    pub better: Option<String>,
+    /// With DUPLICATE_OF: the earlier signal's id or digest.
+    #[arg(long, value_name = "ID")]
+    pub duplicate_of: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Id of a signal that was sent, or its first characters where they are unique; or an item's digest.
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only what still waits for an answer.
+    #[arg(long)]
+    pub waiting: bool,
+    /// Only what this address sent.
+    #[arg(long, conflicts_with = "received")]
+    pub sent: bool,
+    /// Only what this address received.
+    #[arg(long)]
+    pub received: bool,
+    /// Only this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub signal_type: Option<String>,
+    /// At most so many rows.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The receipt file.
+    pub receipt: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Route {
+    /// The function looked for.
+    pub function: String,
+    /// Code of the municipality, four digits.
+    pub municipality: String,
+    /// Type of signal that would be sent.
+    #[arg(long = "type", value_name = "TYPE", default_value = "EXPLOITATION_SIGNAL")]
+    pub signal_type: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Covenant {
+    /// Show the covenant in force: participants, routes, rules, lists.
+    Show(CovenantShow),
+    /// Verify a covenant file, or the one in force, against what this profile trusts.
+    Verify(CovenantVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct CovenantShow {
+    /// Which part: summary, participants, routes, rules, profiles, clocks.
+    #[arg(default_value = "summary")]
+    pub part: String,
+    /// Only rows that hold this text.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CovenantVerify {
+    /// A covenant file; none: fetch the one in force.
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Codes {
+    /// The list; none: all lists.
+    pub list: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Fetch the newest checkpoint and check that it extends what this profile saw.
+    Checkpoint,
+    /// List records that this profile may see.
+    Records(AuditRecords),
+    /// Recompute the log from its commitments and check every record, signature and proof.
+    #[command(after_help = "Example:\n  seinpost audit verify --profile auditor.toml")]
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub struct AuditRecords {
+    /// First index.
+    #[arg(long, default_value_t = 0, value_name = "INDEX")]
+    pub from: u64,
+    /// Index after the last; else the newest.
+    #[arg(long, value_name = "INDEX")]
+    pub to: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Ops {
+    /// List deliveries, oldest open first; what is late is marked, with whom to call.
+    Deliveries(OpsDeliveries),
+}
+
+#[derive(Debug, Args)]
+pub struct OpsDeliveries {
+    /// Only those whose answer is late.
+    #[arg(long)]
+    pub late: bool,
+    /// At most so many rows.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub limit: u32,
+}

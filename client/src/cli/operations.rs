@@ -1,0 +1,104 @@
+//! `ops deliveries`: how deliveries fare, and whom to call about those that are late.
+
+use seinpost_protocol::address::{Address, function_code};
+use seinpost_protocol::time::Timestamp;
+use seinpost_protocol::wire;
+
+use super::args::{Ops, OpsDeliveries};
+use super::print::{Cell, Printer, column};
+use super::{Doing as _, Outcome, report};
+use crate::client::Client;
+use crate::content::draft::type_code;
+
+/// Rows of one page: what the gateway gives at most.
+const PAGE: u32 = 200;
+
+pub(super) async fn run(command: &Ops, client: &Client, printer: &Printer) -> Outcome {
+    match command {
+        Ops::Deliveries(arguments) => deliveries(arguments, client, printer).await,
+    }
+}
+
+async fn deliveries(arguments: &OpsDeliveries, client: &Client, printer: &Printer) -> Outcome {
+    let deed = "the deliveries cannot be listed";
+    let covenant = client.refresh_covenant().await.doing(deed)?;
+    let mut summaries = Vec::new();
+    let mut page: Option<String> = None;
+    loop {
+        let wanted = arguments.limit.saturating_sub(summaries.len() as u32).min(PAGE);
+        if wanted == 0 {
+            break;
+        }
+        let got = client.deliveries(None, arguments.late, wanted, page.as_deref()).await.doing(deed)?;
+        summaries.extend(got.rows);
+        page = got.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    let mut late = 0;
+    let rows: Vec<Vec<Cell>> = summaries
+        .iter()
+        .map(|delivery| {
+            late += u64::from(delivery.late);
+            let to = delivery.to.as_ref().and_then(|to| Address::try_from(to).ok());
+            let participant = to.and_then(|to| covenant.participant(to.oin));
+            // Whom to call matters where something is late, and nowhere else.
+            let contact = participant.filter(|_| delivery.late).and_then(|participant| participant.contact.as_ref());
+            let contact = contact.map_or("", |contact| if delivery.urgency() == wire::Urgency::Immediate && !contact.urgent_phone.is_empty() { &contact.urgent_phone } else { &contact.phone });
+            let name = participant.map_or("", |participant| participant.name.as_str());
+            vec![
+                Cell::both(if delivery.late { printer.red("LATE") } else { String::new() }, delivery.late),
+                Cell::same(&delivery.item_id),
+                Cell::same(type_code(delivery.r#type())),
+                Cell::same(delivery.urgency().as_str_name().trim_start_matches("URGENCY_")),
+                Cell::same(state_code(delivery.state())),
+                address_cell(delivery.from.as_ref()),
+                Cell::both(format!("{name} {}", to.map_or("", |to| function_code(to.function))), to.map(|to| to.to_string()).unwrap_or_default()),
+                time_cell(printer, delivery.consigned_at.as_ref()),
+                time_cell(printer, delivery.answer_due.as_ref()),
+                time_cell(printer, delivery.expires.as_ref()),
+                Cell::same(contact),
+            ]
+        })
+        .collect();
+    let columns = [
+        column("LATE", "late"),
+        column("SIGNAL", "item_id"),
+        column("TYPE", "type"),
+        column("URGENCY", "urgency"),
+        column("STATE", "state"),
+        column("", "from"),
+        column("TO", "to"),
+        column("CONSIGNED", "consigned_at"),
+        column("ANSWER DUE", "answer_due"),
+        column("", "expires"),
+        column("CALL", "contact"),
+    ];
+    printer.rows(&columns, &rows, "no deliveries");
+    if late > 0 {
+        printer.note(format!("{late} late: the covenant's clock for the answer has run out"));
+    }
+    Ok(report::DONE)
+}
+
+/// Returns a state's short code, such as HANDED_OVER.
+pub(super) fn state_code(state: wire::DeliveryState) -> &'static str {
+    state.as_str_name().trim_start_matches("DELIVERY_STATE_")
+}
+
+/// An address: its function for people, all of it for programs.
+pub(super) fn address_cell(address: Option<&wire::Address>) -> Cell {
+    match address.and_then(|address| Address::try_from(address).ok()) {
+        Some(address) => Cell::both(function_code(address.function), address.to_string()),
+        None => Cell::none(),
+    }
+}
+
+/// A time that the hub gave, or nothing.
+pub(super) fn time_cell(printer: &Printer, time: Option<&prost_types::Timestamp>) -> Cell {
+    match time.and_then(|time| Timestamp::try_from(time).ok()) {
+        Some(time) => Cell::time(printer, time.millis()),
+        None => Cell::none(),
+    }
+}
