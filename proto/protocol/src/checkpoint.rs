@@ -421,3 +421,110 @@ impl BadRetired {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+    use ed25519_dalek::{Signer as _, SigningKey};
+
+    use super::*;
+    use crate::tree::{Frontier, leaf_hash};
+
+    const ORIGIN: &str = "log.seinpost.test/checkpoint";
+
+    fn signer() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32])
+    }
+
+    fn key() -> LogKey {
+        LogKey::new(signer().verifying_key().to_bytes())
+    }
+
+    /// The note of a log whose leaves count from 0, under any text behind the root.
+    fn note_of(size: u64, extension: &str) -> Vec<u8> {
+        let mut frontier = Frontier::default();
+        (0..size).for_each(|number| frontier.append(leaf_hash(&Digest::of(&number.to_be_bytes()))));
+        let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size, root: frontier.root() };
+        let body = checkpoint.body() + extension;
+        let signature = signer().sign(body.as_bytes()).to_bytes();
+        format!("{body}\n{}", Line::write(ORIGIN, key().key_id(ORIGIN), &signature)).into_bytes()
+    }
+
+    #[test]
+    fn an_origin_names_a_key_and_is_never_the_beginning_of_a_signed_item() {
+        assert!(is_origin(ORIGIN));
+        assert!(is_origin(&"x".repeat(ORIGIN_CHARACTERS_MAX)));
+        for bad in [
+            "",
+            "two words",
+            "a+b",
+            "DSSEv1",
+            "DSSEv1.example",
+            "log\n",
+            "log\u{e9}",
+            &"x".repeat(ORIGIN_CHARACTERS_MAX + 1),
+        ] {
+            assert!(!is_origin(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_origin_fits_into_the_largest_seen_checkpoint() {
+        let origin = "x".repeat(ORIGIN_CHARACTERS_MAX);
+        let checkpoint = Checkpoint { origin: origin.clone(), size: u64::MAX, root: EMPTY_ROOT };
+        let note = note(&checkpoint, key().key_id(&origin), &[0; 64]);
+        assert!(note.len() <= SEEN_BYTES_MAX, "{} bytes", note.len());
+        assert_eq!(Seen::parse(note.into()).unwrap().size(), u64::MAX);
+    }
+
+    #[test]
+    fn a_seen_checkpoint_is_small_and_bears_one_line() {
+        let note = note_of(3, "");
+        let line = note.iter().rposition(|&byte| byte == 0xe2).unwrap();
+        let twice = [&note, &note[line..]].concat();
+        assert_eq!(open(&twice, ORIGIN, &[key()]).map(|checkpoint| checkpoint.size), Ok(3));
+        assert_eq!(Seen::parse(twice.into()), Err(BadNote::OtherLine));
+        let long = Line::write("witness.test", KeyId([0; 4]), &[0; 300]);
+        let large = [&note, long.as_bytes()].concat();
+        assert_eq!(Seen::parse(large.into()).map_err(BadNote::reason), Err("NOTE"));
+    }
+
+    #[test]
+    fn our_logs_write_no_extension_lines() {
+        let extended = note_of(3, "extension\n");
+        assert_eq!(open(&extended, ORIGIN, &[key()]).map_err(BadNote::reason), Err("CHECKPOINT"));
+        assert_eq!(Seen::parse(extended.into()).map_err(BadNote::reason), Err("CHECKPOINT"));
+    }
+
+    #[test]
+    fn the_logs_own_note_is_known_by_its_bytes_and_any_other_by_signature_and_root() {
+        let seen = Seen::parse(note_of(3, "").into()).unwrap();
+        let unasked = |_| panic!("nothing is asked about one's own note");
+        assert_eq!(judge_seen(&seen, ORIGIN, &[], Some(&note_of(3, "")), unasked), Ok(()));
+        let root = *seen.root();
+        let judged = |keys: &[LogKey], root| judge_seen(&seen, ORIGIN, keys, Some(&note_of(2, "")), |_| root);
+        assert_eq!(judged(&[key()], Some(root)), Ok(()));
+        assert_eq!(judged(&[key()], Some(EMPTY_ROOT)), Err(BadSeen::Fork));
+        assert_eq!(judged(&[key()], None), Err(BadSeen::Fork));
+        assert_eq!(judged(&[LogKey::new([1; 32])], Some(root)), Err(BadSeen::Note(BadNote::OtherLine)));
+    }
+
+    #[test]
+    fn a_pin_only_moves_up() {
+        let at = |size| open(&note_of(size, ""), ORIGIN, &[key()]).unwrap();
+        let (two, four) = (at(2), at(4));
+        let right = tree::node_hash(&leaf(2), &leaf(3));
+        let proof = [Bytes::from(right)];
+        assert_eq!(link(&Pin::NOTHING, &two, &[]), Ok(two.pin()));
+        assert_eq!(link(&two.pin(), &four, &proof), Ok(four.pin()));
+        assert_eq!(link(&four.pin(), &two, &proof), Ok(four.pin()));
+        assert_eq!(link(&four.pin(), &four, &[]), Ok(four.pin()));
+        let fork = link(&two.pin(), &four, &[Bytes::from(EMPTY_ROOT)]).unwrap_err();
+        assert_eq!((fork.pin, &fork.checkpoint, fork.why), (two.pin(), &four, BadProof::Consistency));
+    }
+
+    fn leaf(number: u64) -> Digest {
+        leaf_hash(&Digest::of(&number.to_be_bytes()))
+    }
+}

@@ -258,3 +258,112 @@ impl BadHead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use prost::Message as _;
+
+    use super::*;
+    use crate::address::{Function, Oin};
+    use crate::tree::EMPTY_ROOT;
+
+    const ORIGIN: &str = "log.seinpost.test/head";
+
+    fn signer() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32])
+    }
+
+    fn address() -> Address {
+        Address { oin: Oin::try_from("00000099155001000000").unwrap(), function: Function::SafeHome }
+    }
+
+    fn noon() -> Timestamp {
+        Timestamp::from_millis(1_795_521_600_000).unwrap()
+    }
+
+    /// What a head says beside origin, address and an empty log.
+    fn head(first: u64, last: u64, change: impl FnOnce(&mut wire::MailboxHead)) -> wire::SignedItem {
+        let checkpoint = Checkpoint { origin: ORIGIN.to_owned(), size: 0, root: EMPTY_ROOT };
+        let key = LogKey::new(signer().verifying_key().to_bytes());
+        let signature = signer().sign(checkpoint.body().as_bytes()).to_bytes();
+        let mut head = wire::MailboxHead {
+            log_origin: ORIGIN.to_owned(),
+            address: Some(address().into()),
+            first_number: first,
+            last_number: last,
+            checkpoint: checkpoint::note(&checkpoint, key.key_id(ORIGIN), &signature).into(),
+            time: Some(noon().into()),
+            ..Default::default()
+        };
+        change(&mut head);
+        let (payload_type, payload) = (ItemType::MailboxHead.payload_type(), head.encode_to_vec());
+        let sig = signer().sign(&item::pae(payload_type, &payload)).to_bytes().to_vec().into();
+        let signatures = vec![wire::ItemSignature { sig, keyid: String::new() }];
+        wire::SignedItem { payload: payload.into(), payload_type: payload_type.to_owned(), signatures }
+    }
+
+    fn verified(item: &wire::SignedItem, now: Timestamp) -> Result<VerifiedHead, BadHead> {
+        let keys = [LogKey::new(signer().verifying_key().to_bytes())];
+        let known = Known { origin: ORIGIN, keys: &keys, address: address(), pin: &Pin::NOTHING, last_seen: 0, now };
+        verify(item, &known, &[])
+    }
+
+    #[test]
+    fn a_head_counts_from_ten_minutes_before_its_time_to_150_seconds_after_it() {
+        let item = head(1, 0, |_| {});
+        let millisecond = Duration::from_millis(1);
+        assert!(verified(&item, noon() - HEAD_AHEAD_MAX).is_ok());
+        assert_eq!(verified(&item, noon() - HEAD_AHEAD_MAX - millisecond), Err(BadHead::Ahead));
+        assert!(verified(&item, noon() + HEAD_AGE_MAX).is_ok());
+        assert_eq!(verified(&item, noon() + HEAD_AGE_MAX + millisecond), Err(BadHead::Stale));
+    }
+
+    #[test]
+    fn first_and_last_number_belong_together() {
+        let parse = |first, last, index, commitment: &[u8]| {
+            let commitment = Bytes::copy_from_slice(commitment);
+            MailboxHead::parse(&head(first, last, |head| (head.last_index, head.last_commitment) = (index, commitment)))
+        };
+        assert!(parse(1, 0, 0, &[]).is_ok(), "never a record");
+        assert!(parse(4, 3, 9, &[5; 32]).is_ok(), "all erased");
+        assert!(parse(1, 3, 0, &[5; 32]).is_ok(), "the last at index 0");
+        assert_eq!(parse(0, 0, 0, &[]), Err(BadHead::First));
+        assert_eq!(parse(2, 0, 0, &[]), Err(BadHead::First));
+        assert_eq!(parse(5, 3, 9, &[5; 32]), Err(BadHead::First));
+        assert_eq!(parse(1, 0, 9, &[]), Err(BadHead::Last));
+        assert_eq!(parse(1, 0, 0, &[5; 32]), Err(BadHead::Last));
+        assert_eq!(parse(1, 3, 9, &[]), Err(BadHead::Last));
+    }
+
+    #[test]
+    fn a_head_bears_one_signature_and_it_is_the_logs() {
+        let item = head(1, 0, |_| {});
+        let with = |signatures| wire::SignedItem { signatures, ..item.clone() };
+        assert!(verified(&item, noon()).is_ok());
+        assert_eq!(verified(&with(Vec::new()), noon()), Err(BadHead::Signature));
+        assert_eq!(verified(&with(vec![item.signatures[0].clone(); 2]), noon()), Err(BadHead::Signature));
+        let spoilt = wire::ItemSignature { sig: vec![0; 64].into(), keyid: String::new() };
+        assert_eq!(verified(&with(vec![spoilt]), noon()), Err(BadHead::Signature));
+    }
+
+    #[test]
+    fn only_a_record_of_this_mailbox_and_below_the_heads_size_can_contradict_it() {
+        let head = MailboxHead::parse(&head(1, 3, |head| head.last_commitment = vec![5; 32].into())).unwrap();
+        let record = |address: Address, index, number| wire::Record {
+            index,
+            audience: Some(wire::Audience { of: Some(wire::audience::Of::Address(address.into())) }),
+            mailbox: Some(wire::MailboxPlace { number, ..Default::default() }),
+            ..Default::default()
+        };
+        let other = Address { function: Function::PoliceOperations, ..address() };
+        assert!(contradicts(&head, 10, &record(address(), 9, 4)).is_err());
+        assert!(contradicts(&head, 10, &record(address(), 10, 4)).is_ok(), "it came later");
+        assert!(contradicts(&head, 10, &record(address(), 9, 3)).is_ok(), "the head counts it");
+        assert!(contradicts(&head, 10, &record(other, 9, 4)).is_ok(), "it is another's");
+        let elsewhere = wire::Record { mailbox: None, ..record(address(), 9, 4) };
+        assert!(contradicts(&head, 10, &elsewhere).is_ok(), "it is in no mailbox");
+    }
+}

@@ -292,3 +292,65 @@ impl BadNote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: KeyId = KeyId([1, 2, 3, 4]);
+
+    fn note(text: &str, lines: usize) -> String {
+        format!("{text}\n{}", Line::write("log", ID, b"signature").repeat(lines))
+    }
+
+    fn is_signature(_: &[u8], signature: &[u8]) -> bool {
+        signature == b"signature"
+    }
+
+    #[test]
+    fn a_note_is_split_at_its_last_blank_line() {
+        let written = note("one\n\ntwo\n", 1);
+        let parsed = Note::parse(written.as_bytes()).expect("a note");
+        assert_eq!(parsed.text(), "one\n\ntwo\n");
+        assert_eq!(parsed.lines(), [Line { name: "log", key_id: ID, signature: b"signature".to_vec() }]);
+    }
+
+    #[test]
+    fn a_hundred_lines_and_64_kib_are_read_and_no_more() {
+        assert!(Note::parse(note("text\n", NOTE_SIGNATURES_MAX).as_bytes()).is_ok());
+        assert!(Note::parse(note("text\n", NOTE_SIGNATURES_MAX + 1).as_bytes()).is_err());
+        let room = NOTE_BYTES_MAX - note("\n", 1).len();
+        assert!(Note::parse(note(&("x".repeat(room) + "\n"), 1).as_bytes()).is_ok());
+        assert!(Note::parse(note(&("x".repeat(room + 1) + "\n"), 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn every_line_of_a_known_key_must_verify_and_its_signer_is_named_once() {
+        let log = [Verifier { name: "log", key_id: ID, verify: &is_signature }];
+        let stranger = Line::write("stranger", ID, b"anything");
+        let signed_by = |note: String| Note::parse(note.as_bytes()).expect("a note").signed_by(&log);
+        assert_eq!(signed_by(note("text\n", 2) + &stranger), Ok(vec![0]));
+        assert_eq!(signed_by(note("text\n", 1) + &Line::write("log", ID, b"other")), Err(BadNote::Signature));
+        assert_eq!(signed_by(format!("text\n\n{stranger}")), Err(BadNote::UnknownKey));
+        assert_eq!(
+            signed_by(format!("text\n\n{}", Line::write("log", KeyId([0; 4]), b"signature"))),
+            Err(BadNote::UnknownKey)
+        );
+    }
+
+    #[test]
+    fn what_is_no_signature_line_makes_no_note() {
+        for line in [
+            "",
+            "-",
+            "\u{2014} log",
+            "\u{2014} lo g AQIDBAU=",
+            "\u{2014} l+g AQIDBAU=",
+            "\u{2014} log AQIDBA==",
+            "\u{2014} log AQIDBAU",
+        ] {
+            assert!(Note::parse(format!("text\n\n{line}\n").as_bytes()).is_err(), "{line:?}");
+        }
+        assert!(Note::parse("text\n\n\u{2014} log AQIDBAU=\n".as_bytes()).is_ok());
+    }
+}

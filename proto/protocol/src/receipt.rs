@@ -234,3 +234,45 @@ impl BadReceipt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+    use super::*;
+
+    /// A receipt of an erased record, whose checkpoint and proof nobody asks.
+    fn erased() -> wire::Receipt {
+        wire::Receipt {
+            index: 4,
+            commitment: vec![5; 32].into(),
+            erased_by: "TRAFFIC_6_MONTHS".to_owned(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn record_and_salt_are_here_or_a_rule_erased_them() {
+        let judged = |change: fn(&mut wire::Receipt)| {
+            let mut receipt = erased();
+            change(&mut receipt);
+            open(&receipt).map(|(index, _, record)| (index, record))
+        };
+        assert_eq!(judged(|_| {}), Ok((4, None)));
+        assert_eq!(judged(|receipt| receipt.erased_by.clear()), Err(BadReceipt::ErasedOrNot));
+        assert_eq!(judged(|receipt| receipt.salt = vec![1; 32].into()), Err(BadReceipt::ErasedOrNot));
+        assert_eq!(judged(|receipt| receipt.record = vec![1].into()), Err(BadReceipt::ErasedOrNot));
+        assert_eq!(judged(|receipt| receipt.commitment = vec![5; 31].into()), Err(BadReceipt::Form("commitment")));
+        assert_eq!(judged(|receipt| receipt.erased_by = "x".repeat(65)), Err(BadReceipt::Form("erased_by")));
+    }
+
+    #[test]
+    fn an_erased_record_is_nobodys_proof_of_what_it_was() {
+        let checkpoint = Checkpoint { origin: "log".to_owned(), size: 5, root: tree::EMPTY_ROOT };
+        let (index, commitment, record) = open(&erased()).unwrap();
+        let pin_after = checkpoint.pin();
+        let receipt = VerifiedReceipt { index, commitment, record, checkpoint, pin_after };
+        let all = wire::Audience { of: Some(wire::audience::Of::Group(wire::Group::All.into())) };
+        assert_eq!(receipt.expect(&all, EventKind::GatewayStarted, None), Err(BadReceipt::Erased));
+    }
+}
