@@ -26,7 +26,11 @@ impl TryFrom<&str> for Oin {
 
     fn try_from(text: &str) -> Result<Self, NotAnOin> {
         let bytes = <[u8; 20]>::try_from(text.as_bytes()).map_err(|_| NotAnOin)?;
-        if bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()) { Ok(Self(bytes)) } else { Err(NotAnOin) }
+        if bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()) {
+            Ok(Self(bytes))
+        } else {
+            Err(NotAnOin)
+        }
     }
 }
 

@@ -101,7 +101,8 @@ impl TryFrom<&prost_types::Timestamp> for Timestamp {
         if time.nanos % 1_000_000 != 0 || !(0..1_000_000_000).contains(&time.nanos) {
             return Err(OutOfRange);
         }
-        let millis = time.seconds.checked_mul(1000).and_then(|millis| millis.checked_add(i64::from(time.nanos) / 1_000_000));
+        let millis =
+            time.seconds.checked_mul(1000).and_then(|millis| millis.checked_add(i64::from(time.nanos) / 1_000_000));
         millis.and_then(Self::from_millis).ok_or(OutOfRange)
     }
 }
