@@ -21,5 +21,8 @@ mod directory;
 pub mod keys;
 pub mod outbox;
 pub mod send;
+pub mod receive;
+pub mod status;
+pub mod answer;
 pub mod verify;
 pub mod content;

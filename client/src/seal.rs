@@ -356,14 +356,14 @@ pub fn open(delivered: &Delivered<'_>, key: &PrivateKey) -> Result<Opened, Canno
     if blind.commit(padded) != *delivered.content_commitment {
         return Err(CannotOpen::CommitmentMismatch);
     }
-    let content = unpad(padded, padded.len()).ok_or(CannotOpen::Padding)?;
+    let content = unpad(padded, delivered.sealed_content.len()).ok_or(CannotOpen::Padding)?;
     Ok(Opened { content: Content::new(content.to_vec()), blind, secret })
 }
 
-/// Returns the content inside padding that fills exactly `size` bytes, or `None` if it is not well padded.
+/// Returns the content inside padding that fills sealed content of `sealed_bytes`, or `None` if it is not well padded.
 #[must_use]
-pub fn unpad(padded: &[u8], size: usize) -> Option<&[u8]> {
-    if padded.len() != size {
+pub fn unpad(padded: &[u8], sealed_bytes: usize) -> Option<&[u8]> {
+    if padded.len().checked_add(TAG_BYTES) != Some(sealed_bytes) {
         return None;
     }
     let (length, rest) = padded.split_first_chunk::<LENGTH_BYTES>()?;

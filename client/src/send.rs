@@ -253,17 +253,20 @@ impl Client {
         check: &dyn ContentCheck,
         copy: KeepCopy,
     ) -> Result<Submitted> {
-        let context = ContentContext {
+        check.before_sealing(content, &self.content_context(plan)).map_err(Error::Usage)?;
+        let waiting = self.seal_and_sign(plan, content, copy).await?;
+        self.inner.outbox.put(&waiting)?;
+        self.submit(waiting).await
+    }
+
+    fn content_context<'a>(&self, plan: &'a Plan) -> ContentContext<'a> {
+        ContentContext {
             covenant: &plan.covenant,
             profile: plan.profile(),
             signal_type: plan.outgoing.signal_type,
             from: self.address(),
             to: plan.readers.iter().map(|reader| reader.address).collect(),
-        };
-        check.before_sealing(content, &context).map_err(Error::Usage)?;
-        let waiting = self.seal_and_sign(plan, content, copy).await?;
-        self.inner.outbox.put(&waiting)?;
-        self.submit(waiting).await
+        }
     }
 
     /// Submits whatever waits in the outbox, oldest first, and returns what became of each.
@@ -277,6 +280,16 @@ impl Client {
             results.push((id, self.submit(waiting).await));
         }
         Ok(results)
+    }
+
+    /// Checks, seals and signs what was planned, and leaves the submitting to the caller; nothing is kept. For systems
+    /// that have an outbox of their own.
+    ///
+    /// # Errors
+    /// As [`Client::send_planned`], but for what submitting can refuse.
+    pub async fn seal(&self, plan: &Plan, content: &[u8], check: &dyn ContentCheck) -> Result<Waiting> {
+        check.before_sealing(content, &self.content_context(plan)).map_err(Error::Usage)?;
+        self.seal_and_sign(plan, content, KeepCopy::No).await
     }
 
     async fn seal_and_sign(&self, plan: &Plan, content: &[u8], copy: KeepCopy) -> Result<Waiting> {
@@ -350,6 +363,7 @@ impl Client {
             receipt,
         );
         file.write(&submitted.receipt)?;
+        self.note_receipt(&submitted.digest, &submitted.id)?;
         self.inner.outbox.remove(&waiting.id)?;
         Ok(submitted)
     }
