@@ -47,8 +47,20 @@ pub enum Fault {
     Shorter {
         /// How many records the journal holds.
         journal: u64,
-        /// How many the head file says it held.
+        /// How many it held by the word of the head file or the store.
         head: u64,
+    },
+    /// The journal holds another history than it did.
+    #[error(
+        "the journal's first {size} records have the root {journal} but had {head} before: it is another history, and the          log must not sign it"
+    )]
+    Forked {
+        /// How many records the head file speaks of.
+        size: u64,
+        /// Their root by the journal, or none if no commit ends there.
+        journal: String,
+        /// Their root by the head file.
+        head: String,
     },
     /// The data is of another log.
     #[error("{} belongs to the log {found}, not to {expected}", path.display())]

@@ -25,13 +25,12 @@ use bytes::{Buf, BufMut, Bytes};
 use seinpost_protocol::digest::Digest;
 
 use crate::fault::Fault;
+use crate::journal::frame::CHECKPOINT_BYTES_MAX;
 
 /// One slot: a page, so that no slot shares a sector with the other.
 const SLOT: usize = 4096;
 const MAGIC: &[u8; 16] = b"seinpost headfil";
 const FORMAT: u32 = 1;
-/// From the magic to the checkpoint's length, and the CRC.
-const FIXED: usize = 16 + 4 + 8 + 8 + 32 + 4 + 4;
 
 /// How far the log has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +71,8 @@ impl HeadFile {
                 more => read += more,
             }
         }
+        // A frame's checkpoint always fits beside the 76 other bytes of a slot.
+        const { assert!(CHECKPOINT_BYTES_MAX + 76 <= SLOT) };
         let newest = slots.chunks(SLOT).filter_map(decode).max_by_key(|(sequence, _)| *sequence);
         if newest.is_none() && slots.iter().any(|&byte| byte != 0) {
             let what =
@@ -92,7 +93,7 @@ impl HeadFile {
     /// stands, or the new one does.
     pub fn write(&mut self, head: Head) -> Result<(), Fault> {
         let lower = self.latest.as_ref().is_some_and(|latest| head.size < latest.size);
-        if lower || head.checkpoint.len() > SLOT - FIXED {
+        if lower || head.checkpoint.len() > CHECKPOINT_BYTES_MAX {
             return Err(Fault::Broken(format!("the head file cannot take a head of {} records", head.size)));
         }
         let (file, made) = match self.file.take() {

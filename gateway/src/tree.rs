@@ -182,9 +182,9 @@ impl Levels {
     }
 }
 
-/// Returns the root over a power of two of leaves.
-fn subtree(leaves: &[Digest]) -> Digest {
-    let mut nodes = leaves.to_vec();
+/// Returns the root over a power of two of hashes.
+pub(crate) fn subtree(hashes: &[Digest]) -> Digest {
+    let mut nodes = hashes.to_vec();
     while nodes.len() > 1 {
         nodes = nodes.chunks_exact(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
     }

@@ -89,7 +89,8 @@ impl FileJournal {
     /// See [`FileJournal::open`].
     pub(super) fn open_on(disk: Disk, data: &Path, options: Options, head: Option<&Head>) -> Result<Self, Fault> {
         let bytes = options.segment_bytes;
-        if options.origin.len() > ORIGIN_BYTES_MAX || bytes % SECTOR as u64 != 0 || bytes < 2 * SECTOR as u64 {
+        if options.origin.len() > ORIGIN_BYTES_MAX || !bytes.is_multiple_of(SECTOR as u64) || bytes < 2 * SECTOR as u64
+        {
             return Err(Fault::Broken("the journal's options are not what their description allows".to_owned()));
         }
         disk.act("make", data, || fs::create_dir_all(data))?;

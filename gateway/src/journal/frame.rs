@@ -36,7 +36,7 @@
 use bytes::{Buf, BufMut, Bytes};
 use seinpost_protocol::checkpoint::Checkpoint;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::note::{NOTE_BYTES_MAX, Note};
+use seinpost_protocol::note::Note;
 use seinpost_protocol::record::RECORD_BYTES_MAX;
 use seinpost_protocol::time::Timestamp;
 
@@ -48,6 +48,9 @@ pub const SECTOR: usize = 512;
 /// The largest frame, its length included. A batch ends at 4 MiB of what came in or 512 commands, whose records may
 /// come to as much again; four times that is room, and still a bound on what a reader takes into memory.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// The longest checkpoint: the log's own line and some twenty of witnesses. It must fit into a slot of the head file, and
+/// beside records into one value of the store.
+pub const CHECKPOINT_BYTES_MAX: usize = 4000;
 /// The longest origin that a header takes, so that a header is one sector.
 pub const ORIGIN_BYTES_MAX: usize = 256;
 
@@ -158,7 +161,7 @@ fn encoded_bytes(commit: &Commit) -> Result<usize, Fault> {
     if commit.entries.is_empty() {
         return broken("has no records");
     }
-    if commit.checkpoint.len() > NOTE_BYTES_MAX {
+    if commit.checkpoint.len() > CHECKPOINT_BYTES_MAX {
         return broken("has a checkpoint that is too long");
     }
     let mut length = FIXED + 4 + 4 + 4 + 4 + commit.checkpoint.len() + 4;
@@ -256,8 +259,8 @@ pub fn decode(frame: &Bytes) -> Result<Frame, &'static str> {
         blobs.push(Blob { entry, kind, bytes: frame.slice_ref(bytes), erased_by });
     }
     let checkpoint = frame.slice_ref(take_bytes(&mut rest)?);
-    if !rest.is_empty() {
-        return Err("bytes stand behind the checkpoint");
+    if !rest.is_empty() || checkpoint.len() > CHECKPOINT_BYTES_MAX {
+        return Err("the checkpoint is too long, or bytes stand behind it");
     }
     let head = checkpoint_of(&checkpoint).ok_or("the checkpoint is none")?;
     if head.size != base.checked_add(count as u64).ok_or("the base is none")? {

@@ -60,7 +60,8 @@ impl Journal for MemoryJournal {
     fn replay(&self, from: u64) -> Box<dyn Iterator<Item = Result<Durable, Fault>> + '_> {
         let commits = self.commits();
         let first = commits.partition_point(|commit| commit.size() <= from);
-        Box::new(commits[first..].to_vec().into_iter().map(Ok))
+        let later = commits[first..].to_vec();
+        Box::new(later.into_iter().map(Ok))
     }
 
     fn reader(&self) -> BlobReader {
