@@ -351,7 +351,8 @@ impl Values<'_> {
 }
 
 /// Says what is wrong with an origin, by the rules of signed notes and of our own signatures.
-fn bad_origin(origin: &str) -> Option<&'static str> {
+#[must_use]
+pub fn bad_origin(origin: &str) -> Option<&'static str> {
     if origin.is_empty() || origin.len() > 128 {
         Some("1 to 128 characters")
     } else if !origin.chars().all(|character| character.is_ascii_graphic()) || origin.contains('+') {

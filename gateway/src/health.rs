@@ -15,7 +15,6 @@ use arc_swap::ArcSwap;
 use seinpost_protocol::certificate::Crl;
 use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::time::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic_health::ServingStatus;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seinpost_core::command::Command;
+use seinpost_core::command::{Command, NewCertificate};
 use seinpost_protocol::address::Address;
 use seinpost_protocol::certificate::{BadCertificate, Chain};
 use seinpost_protocol::covenant::{Acting, Covenant, NoRight};
@@ -42,7 +42,8 @@ impl CovenantService for CovenantDesk {
             serial => Some(serial),
         };
         let answer = self.0.blocking(move |desk| {
-            let index = serial.and_then(|serial| desk.reader.covenant(serial)).ok_or_else(none)?;
+            let serial = serial.ok_or_else(none)?;
+            let index = desk.reader.covenant(serial).map_err(fault)?.ok_or_else(none)?;
             let bytes = desk.one_blob_at(index, BlobKind::Covenant)?;
             let covenant = prost::Message::decode(bytes).map_err(fault)?;
             Ok(wire::GetCovenantResponse { covenant: Some(covenant) })
@@ -67,7 +68,7 @@ impl CovenantService for CovenantDesk {
         let wire::GetCertificateRequest { sha256, seen_size } = request.into_inner();
         let sha256 = digest(&sha256, "sha256")?;
         let answer = self.0.blocking(move |desk| {
-            let index = desk.reader.certificate(&sha256).ok_or_else(none)?;
+            let index = desk.reader.certificate(&sha256).map_err(fault)?.ok_or_else(none)?;
             let mut chain = desk.blobs_at(index, BlobKind::Chain)?.into_iter();
             let leaf = chain.next().ok_or_else(|| fault("a certificate is recorded without its bytes"))?;
             let against = desk.newest();
@@ -91,7 +92,7 @@ impl CovenantService for CovenantDesk {
         let answer = self.0.blocking(move |desk| {
             let mut lists = Vec::with_capacity(wanted.len());
             for sha256 in wanted {
-                let index = desk.reader.crl(&sha256).ok_or_else(none)?;
+                let index = desk.reader.crl(&sha256).map_err(fault)?.ok_or_else(none)?;
                 lists.push(desk.one_blob_at(index, BlobKind::Crl)?);
             }
             Ok(wire::GetRevocationListResponse { lists })
@@ -109,7 +110,7 @@ impl CovenantService for CovenantDesk {
         let answer = self.0.blocking(move |desk| {
             let against = desk.newest();
             let mut statements = Vec::new();
-            for index in desk.reader.key_statements(address, after_serial, STATEMENTS_MAX) {
+            for index in desk.reader.key_statements(&address, after_serial, STATEMENTS_MAX).map_err(fault)? {
                 let receipt = Some(against.receipt(index, &desk.entry(index)?)?);
                 statements.push(wire::KeyStatementEntry { item: Some(desk.item_at(index)?), receipt });
             }
@@ -156,14 +157,14 @@ async fn publish(
     }
     usable(&chain, &covenant, now)?;
     let verified = desk.signers.verify(&chain, &covenant, &desk.intake.crls(), now)?.at(now)?;
-    let command = Command::PublishCertificate {
+    let command = Command::PublishCertificate(NewCertificate {
         oin: caller.oin,
         leaf: chain.leaf.sha256(),
         chain: chain.above.iter().map(|above| Digest::of(above)).collect(),
         spki: chain.leaf.spki_sha256(),
         not_after: chain.leaf.not_after(),
         crls: verified.chain.crl_sha256().to_vec(),
-    };
+    });
     let blobs = certificates.into_iter().map(|certificate| (BlobKind::Chain, certificate)).collect();
     let (receipt, consistency) = match desk.sequencer.submit(command, blobs).await {
         Outcome::Recorded { durable, index } => {

@@ -182,7 +182,7 @@ fn get_item(
         }
         Which::ItemDigest(digest) => {
             let digest = Digest::try_from(digest).map_err(|bad| Refused::bad("LENGTH", "item_digest", bad))?;
-            desk.reader.item_index(&digest)
+            desk.reader.item_index(&digest).map_err(fault)?
         }
     };
     let acceptance = acceptance.ok_or_else(none)?;

@@ -41,6 +41,7 @@ use crate::errors::{Refused, fault};
 use crate::health::Intake;
 use crate::identity::Caller;
 use crate::journal::BlobReader;
+use crate::log::LogSigner;
 use crate::mailbox::Mailboxes;
 use crate::sequencer::{Outcome, Sequencer};
 use crate::store::Reader;
@@ -65,6 +66,8 @@ pub struct Desk {
     pub intake: Intake,
     /// Takes commands.
     pub sequencer: Sequencer,
+    /// Signs mailbox heads, which are no records and pass no batch.
+    pub signer: LogSigner,
     /// What is applied: the state, and how far.
     pub applied: Applied,
     /// What is stored: records, indexes.
@@ -137,6 +140,15 @@ impl Desk {
             Outcome::Recorded { .. } | Outcome::Already { .. } => Ok(()),
             other => Err(outcome::refused(other)),
         }
+    }
+
+    /// Says what stands in a mailbox, signed by the log; and how many records the checkpoint in it covers.
+    async fn mailbox_head(&self, address: Address) -> Result<(wire::SignedItem, u64), Status> {
+        let Some(facts) = self.sequencer.mailbox_head(address).await else {
+            return Err(Refused::of("CLOCK_DOUBT").into());
+        };
+        self.seen.went_out(facts.size, &facts.checkpoint);
+        Ok((self.signer.sign_head(&facts), facts.size))
     }
 
     /// Returns the newest checkpoint that went through the journal, to cut against.
@@ -218,8 +230,8 @@ fn code<E: TryFrom<i32>>(number: i32, field: &str) -> Result<Option<E>, Status> 
 
 /// Reads a time that may be absent.
 fn time(time: Option<&prost_types::Timestamp>, field: &str) -> Result<Option<Timestamp>, Status> {
-    let read = |time| Timestamp::try_from(time).map_err(|bad| Refused::of("FIELD").at(field).saying(bad.to_string()).into());
-    time.map(read).transpose()
+    let read = time.map(Timestamp::try_from).transpose();
+    read.map_err(|bad| Refused::of("FIELD").at(field).saying(bad.to_string()).into())
 }
 
 /// Reads a record that the log wrote.

@@ -10,7 +10,11 @@ pub(super) fn refused(outcome: Outcome) -> Status {
     match outcome {
         Outcome::Refused(refusal) => Refused::of(refusal.reason()).saying(refusal.to_string()).into(),
         Outcome::Busy => Refused::of("BUSY").into(),
+        Outcome::ClockInDoubt => Refused::of("CLOCK_DOUBT").into(),
+        Outcome::Full => Refused::of("DISK_FLOOR").into(),
         Outcome::Stopped => Refused::of("DRAINING").into(),
-        Outcome::Recorded { .. } | Outcome::Already { .. } => fault("what was recorded is not refused"),
+        Outcome::Recorded { .. } | Outcome::Already { .. } | Outcome::Nothing => {
+            fault("what was recorded, or did not have to be, is not refused")
+        }
     }
 }

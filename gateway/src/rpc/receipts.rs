@@ -32,11 +32,6 @@ impl Against {
         Self { tree, size: commit.size(), checkpoint: commit.checkpoint.clone() }
     }
 
-    /// Returns how many records the checkpoint covers.
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
     /// Returns the signed note.
     pub(super) fn checkpoint(&self) -> &Bytes {
         &self.checkpoint
@@ -68,7 +63,12 @@ impl Against {
     /// Empty for no pin, an equal one, and one that is larger than the whole log: then the client holds a larger
     /// checkpoint of ours than we do, and this one, signed and smaller, is its evidence.
     pub(super) fn consistency(&self, pin: u64) -> Vec<Bytes> {
-        let (old, new) = (pin.min(self.size), pin.max(self.size));
+        self.consistency_of(self.size, pin)
+    }
+
+    /// Proves the same for another checkpoint of this tree.
+    pub(super) fn consistency_of(&self, size: u64, pin: u64) -> Vec<Bytes> {
+        let (old, new) = (pin.min(size), pin.max(size));
         if old == 0 || old == new {
             return Vec::new();
         }

@@ -121,7 +121,8 @@ impl Reader {
             let page = self.desk.blocking(move |desk| page(desk, address, pin, open, after)).await?;
             (self.open, self.after) = (page.open, page.after);
             self.ready = page.ready;
-            if !self.ready.is_empty() || self.open.is_some() {
+            // After what is open comes what is new, so an empty page of the one is no silence of the other.
+            if !self.ready.is_empty() || open.is_some() {
                 continue;
             }
             tokio::select! {
@@ -135,7 +136,7 @@ impl Reader {
     /// Says what stands in the mailbox, signed by the log.
     async fn head(&self) -> Result<ReceiveResponse, Status> {
         let (item, size) = self.desk.mailbox_head(self.address).await?;
-        let consistency = self.desk.consistency(self.pin, size);
+        let consistency = self.desk.newest().consistency_of(size, self.pin);
         Ok(ReceiveResponse { consistency, message: Some(Message::MailboxHead(item)) })
     }
 }
@@ -155,20 +156,17 @@ fn page(desk: &Desk, address: Address, pin: u64, open: Option<Open>, after: u64)
             let open = state.unanswered(address).map(|delivery| (delivery.number, delivery.index));
             open.skip_while(|(number, _)| *number < next).take_while(|(number, _)| *number <= last).take(PAGE_MESSAGES).collect()
         }),
-        None => desk.reader.mailbox(address, after, PAGE_MESSAGES),
+        None => desk.reader.mailbox(&address, after, PAGE_MESSAGES).map_err(fault)?,
     };
     if places.is_empty() {
         page.open = None;
         return Ok(page);
     }
+    // Read after the places, so that it covers them: what is applied was durable before.
     let against = desk.newest();
     let mut bytes = 0;
     for (number, index) in places {
         if bytes >= PAGE_BYTES {
-            break;
-        }
-        // Applied a moment ago and not yet in the checkpoint that was read before: it comes with the next page.
-        if index >= against.size() {
             break;
         }
         let ready = ready(desk, address, index, pin, &against, open.is_some())?;
@@ -206,7 +204,8 @@ fn ready(
         return Ok(Ready { message: notice(receipt), hand_over: None });
     };
     let item = Digest::try_from(&consigned.item_digest).map_err(fault)?;
-    let acceptance = desk.reader.item_index(&item).ok_or_else(|| fault(format_args!("no acceptance of {item}")))?;
+    let acceptance = desk.reader.item_index(&item).map_err(fault)?;
+    let acceptance = acceptance.ok_or_else(|| fault(format_args!("no acceptance of {item}")))?;
     let signed = desk.item_at(acceptance)?;
     let sealed_content = desk.blobs_at(acceptance, BlobKind::SealedContent)?.into_iter().next().unwrap_or_default();
     // The consignments stand behind the acceptance in the order of the recipients, and so do the wrapped keys.

@@ -62,7 +62,13 @@ impl Seen {
         durable: u64,
     ) -> Result<(), Refused> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(&seen.size()).cloned();
-        let own = recent.or_else(|| reader.checkpoint(seen.size()));
+        let own = match recent {
+            Some(own) => Some(own),
+            None => reader.checkpoint(seen.size()).map_err(|cause| {
+                error!(%cause, "the store did not say which checkpoint was signed");
+                Refused::of("INTERNAL")
+            })?,
+        };
         let root_at = |size| if size == 0 { Some(EMPTY_ROOT) } else if size <= durable { tree.root(size) } else { None };
         match judge_seen(seen, origin, keys, own.as_deref(), root_at) {
             Ok(()) => Ok(()),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use seinpost_core::command::{Command, Recipient, Submission, Submitted};
+use seinpost_core::command::{Command, NewAnswer, NewKeyStatement, NewSignal, Recipient, Submission, Submitted};
 use seinpost_core::event::Windows;
 use seinpost_core::refusal::Refusal;
 use seinpost_protocol::address::Address;
@@ -307,7 +307,7 @@ impl Linked {
                     Refused::of(refused.reason.as_str()).saying(text).nearest(refused.nearest_rule)
                 })?;
                 let key_statements = signal.sealed.keys.iter().map(|key| key.key_statement_digest);
-                Submitted::Signal {
+                Submitted::Signal(NewSignal {
                     signal_type: header.signal_type,
                     conversation: header.conversation,
                     supersedes: header.supersedes,
@@ -315,13 +315,17 @@ impl Linked {
                     expires: header.expires,
                     retention_class: header.retention_class,
                     recipients: recipients(covenant, permit, key_statements),
-                }
+                })
             }
             Payload::Answer(answer) => {
                 self.names_its_delivery(desk, answer.item_digest, answer.delivery_commitment).await?;
-                Submitted::Answer { item: answer.item_digest, code: answer.code, duplicate_of: answer.duplicate_of }
+                Submitted::Answer(NewAnswer {
+                    item: answer.item_digest,
+                    code: answer.code,
+                    duplicate_of: answer.duplicate_of,
+                })
             }
-            Payload::KeyStatement(statement) => Submitted::KeyStatement {
+            Payload::KeyStatement(statement) => Submitted::KeyStatement(NewKeyStatement {
                 serial: statement.serial,
                 previous: statement.previous,
                 windows: match &statement.state {
@@ -331,7 +335,7 @@ impl Linked {
                     KeyState::Withdrawn => None,
                 },
                 key_floor: covenant.key_floor(signer.address),
-            },
+            }),
         };
         Ok(Permitted { linked: self, what })
     }
