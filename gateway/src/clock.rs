@@ -64,8 +64,9 @@ impl Clock {
 
     fn new(source: Source, last_record: Option<Timestamp>) -> Self {
         let rule = Rule::start(source.read(), last_record);
-        if let Some(doubt) = rule.doubt {
-            error!(%doubt, "ALARM: the clock is in doubt; nothing is recorded until an operator confirms it");
+        match rule.doubt {
+            Some(doubt) => alarm(doubt),
+            None => metrics::gauge!("seinpost_clock_in_doubt").set(0.0),
         }
         Self(Arc::new(Inner { source, rule: Mutex::new(rule) }))
     }
@@ -75,8 +76,8 @@ impl Clock {
         let mut rule = self.rule();
         let doubted = rule.doubt.is_some();
         let now = rule.judge(self.0.source.read());
-        if let (Err(doubt), false) = (&now, doubted) {
-            error!(%doubt, "ALARM: the clock is in doubt; nothing is recorded until an operator confirms it");
+        if let (Err(doubt), false) = (now, doubted) {
+            alarm(doubt);
         }
         now
     }
@@ -97,6 +98,7 @@ impl Clock {
     pub fn confirm(&self) {
         let reading = self.0.source.read();
         warn!(time = %Timestamp::clamped(reading.wall), "the clock was confirmed");
+        metrics::gauge!("seinpost_clock_in_doubt").set(0.0);
         *self.rule() = Rule { compared: reading, doubt: None };
     }
 
@@ -110,6 +112,12 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({})", self.reading())
     }
+}
+
+/// Said once, when doubt begins.
+fn alarm(doubt: Doubt) {
+    error!(%doubt, "ALARM: the clock is in doubt; nothing is recorded until an operator confirms it");
+    metrics::gauge!("seinpost_clock_in_doubt").set(1.0);
 }
 
 /// Why the clock is in doubt.

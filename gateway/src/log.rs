@@ -95,8 +95,10 @@ impl Log {
             let entry = u32::try_from(place(base, sealing.subject)).expect("a batch is small");
             blobs.extend(sealing.blobs.iter().map(|(kind, bytes)| Blob::new(entry, *kind, bytes.clone())));
         }
-        let entries: Vec<Entry> =
-            entries.into_iter().map(|entry| entry.expect("the events of a batch have the indexes that follow")).collect();
+        let entries: Vec<Entry> = entries
+            .into_iter()
+            .map(|entry| entry.expect("the events of a batch have the indexes that follow"))
+            .collect();
 
         let leaves: Vec<Digest> = entries.iter().map(|entry| leaf_hash(&entry.commitment)).collect();
         self.tree.append(&leaves);
@@ -112,7 +114,8 @@ impl Log {
         self.heads.fill(event, &mut record);
         if let Some(wire::record::Event::SubmissionAcceptance(acceptance)) = &mut record.event {
             for addressee in &mut acceptance.addressees {
-                let consignment = entries[place(base, addressee.index)].as_ref().expect("consignments are written first");
+                let consignment =
+                    entries[place(base, addressee.index)].as_ref().expect("consignments are written first");
                 addressee.commitment = consignment.commitment.into();
             }
         }
@@ -195,7 +198,8 @@ impl Replayed {
             if (&written.mailbox, &written.conversation) != (&record.mailbox, &record.conversation) {
                 return Err(broken("names another record before it in its mailbox or conversation"));
             }
-            let entry = durable.entries.get(place(durable.base, *index)).ok_or_else(|| broken("is not in its commit"))?;
+            let entry =
+                durable.entries.get(place(durable.base, *index)).ok_or_else(|| broken("is not in its commit"))?;
             self.heads.move_on(&event, entry.commitment);
             apply(&mut self.state, &event);
         }
@@ -346,8 +350,7 @@ impl LogSigner {
         let payload = Bytes::from(head.encode_to_vec());
         let payload_type = ItemType::MailboxHead.payload_type();
         let signature = self.0.secret.sign(&pae(payload_type, &payload)).to_bytes();
-        let signature =
-            wire::ItemSignature { sig: Bytes::copy_from_slice(&signature), keyid: self.0.hint.clone() };
+        let signature = wire::ItemSignature { sig: Bytes::copy_from_slice(&signature), keyid: self.0.hint.clone() };
         wire::SignedItem { payload, payload_type: payload_type.to_owned(), signatures: vec![signature] }
     }
 
@@ -357,3 +360,6 @@ impl LogSigner {
         checkpoint::note(&checkpoint, self.0.key_id, &signature).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

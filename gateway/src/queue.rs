@@ -106,11 +106,6 @@ impl<T> Queue<T> {
         if taken.is_empty() { Taken::Closed } else { Taken::Some(taken) }
     }
 
-    /// Returns whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting().items.is_empty()
-    }
-
     /// Lets nothing in any more. What waits can still be taken.
     pub(crate) fn close(&self) {
         self.waiting().closed = true;
@@ -166,7 +161,6 @@ mod tests {
         assert_eq!(queue.take(2, 100, EVER), Taken::Some(vec![0, 1]));
         assert_eq!(queue.take(10, 20, EVER), Taken::Some(vec![2, 3]));
         assert_eq!(queue.take(10, 5, EVER), Taken::Some(vec![4]), "the first is taken whatever its size");
-        assert!(queue.is_empty());
         assert_eq!(queue.take(10, 5, Some(Duration::ZERO)), Taken::Nothing);
     }
 

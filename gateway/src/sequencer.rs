@@ -89,7 +89,7 @@ pub struct Sequencer {
 
 /// What can be asked of the thread.
 enum Ask {
-    Propose(Proposal),
+    Propose(Box<Proposal>),
     Head(HeadAsked),
 }
 
@@ -113,7 +113,7 @@ impl Sequencer {
     ) -> impl Future<Output = Outcome> + Send + use<> {
         let bytes = COMMAND_BYTES + blobs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let (reply, answer) = oneshot::channel();
-        let queued = self.intake.offer(Ask::Propose(Proposal { command, blobs, reply }), bytes);
+        let queued = self.intake.offer(Ask::Propose(Box::new(Proposal { command, blobs, reply })), bytes);
         async move {
             match queued {
                 Ok(()) => answer.await.unwrap_or(Outcome::Stopped),
@@ -171,11 +171,8 @@ pub fn start(parts: Parts) -> Result<(Sequencer, Applied, Running), Fault> {
     let (applier, applied, work) = applier::prepare(store, head, state.clone(), mailboxes);
     let writer = Writer { decider: Decider::new(state), log, journal, clock, applier, intake: intake.clone(), newest };
     let applier = spawn("applier", &ended, &intake, move || work.run())?;
-    let sequencer = match spawn("sequencer", &ended, &intake, move || writer.run()) {
-        Ok(sequencer) => sequencer,
-        // The writer is dropped, and with it the applier's queue is closed; so its thread ends.
-        Err(fault) => return Err(fault),
-    };
+    // If this one cannot be started, the writer is dropped, which closes the applier's queue and so ends its thread.
+    let sequencer = spawn("sequencer", &ended, &intake, move || writer.run())?;
     let running = Running { intake: intake.clone(), sequencer, applier, end };
     Ok((Sequencer { intake, newest: seen }, applied, running))
 }
@@ -391,7 +388,7 @@ fn sorted(asks: Vec<Ask>) -> (Vec<Proposal>, Vec<HeadAsked>) {
     let mut heads = Vec::new();
     for ask in asks {
         match ask {
-            Ask::Propose(proposal) => proposals.push(proposal),
+            Ask::Propose(proposal) => proposals.push(*proposal),
             Ask::Head(head) => heads.push(head),
         }
     }

@@ -226,7 +226,7 @@ fn the_state_shows_a_delivery_as_it_was_consigned() {
 fn a_retention_class_counts_from_the_last_answer_or_expiry() {
     use seinpost_protocol::wire::AnswerCode::DeliveredReadable;
     for (class, kept) in [
-        (RetentionClass::HubUntilAnswer, 0 * DAY),
+        (RetentionClass::HubUntilAnswer, std::time::Duration::ZERO),
         (RetentionClass::Hub24h, DAY),
         (RetentionClass::Missing72h, 3 * DAY),
     ] {
