@@ -200,7 +200,7 @@ impl Expected {
     pub(super) fn assert_held(&self, reader: &dyn Reader) {
         let size = self.entries.len() as u64;
         assert_eq!(reader.applied(), size);
-        for index in (0..size).step_by(1 + self.entries.len() / 500) {
+        for index in (0..size).step_by(1 + self.entries.len() / 100) {
             let (entry, blobs) = &self.entries[index as usize];
             assert_eq!(reader.entry(index).unwrap().as_ref(), Some(entry));
             assert_eq!(reader.blobs_of(index).unwrap(), *blobs);
@@ -221,13 +221,13 @@ impl Expected {
         }
         assert_eq!(reader.entries(size, size + 9).unwrap(), []);
         assert_eq!(reader.entries(9, 3).unwrap(), []);
-        for size in 0..=size.min(3000) {
+        for size in 0..=size.min(200) {
             assert_eq!(reader.checkpoint(size).unwrap(), self.checkpoints.get(&size).cloned());
         }
         for (size, checkpoint) in &self.checkpoints {
             assert_eq!(reader.checkpoint(*size).unwrap().as_ref(), Some(checkpoint));
         }
-        for (item, index) in self.items.iter().step_by(1 + self.items.len() / 500) {
+        for (item, index) in self.items.iter().step_by(1 + self.items.len() / 200) {
             assert_eq!(reader.item_index(item).unwrap(), Some(*index));
         }
         assert_eq!(reader.item_index(&name_of("nothing", 0)).unwrap(), None);
