@@ -64,8 +64,7 @@ impl Client {
     pub fn open_at(profile: Profile, clock: Clock) -> Result<Self> {
         let pem = |path| files::read(path, PEM_BYTES_MAX);
         let key = zeroize::Zeroizing::new(pem(&profile.signing_key)?);
-        let places =
-            (profile.signing_certificate.display().to_string(), profile.signing_key.display().to_string());
+        let places = (profile.signing_certificate.display().to_string(), profile.signing_key.display().to_string());
         let identity = Identity::from_pem(&pem(&profile.signing_certificate)?, &key, (&places.0, &places.1))?;
         let oin = identity.certificate().oin();
         if oin != profile.address.oin {
@@ -132,6 +131,13 @@ impl Client {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// Returns the connection itself, for calls that this library does not wrap: mutually authenticated, with the hub's
+    /// identity checked, and nothing that comes over it verified.
+    #[must_use]
+    pub fn channel(&self) -> tonic::transport::Channel {
+        self.inner.connection.channel()
     }
 
     pub(crate) fn origin(&self) -> &str {

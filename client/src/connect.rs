@@ -79,7 +79,8 @@ impl Connection {
             tower::service_fn(move |_| {
                 let (gateway, config, trouble) = (gateway.clone(), Arc::clone(&config), trouble.clone());
                 async move {
-                    let connected = tokio::time::timeout(HANDSHAKE_MAX, connect(&gateway, config, trouble.clone())).await;
+                    let connected =
+                        tokio::time::timeout(HANDSHAKE_MAX, connect(&gateway, config, trouble.clone())).await;
                     let failed = match connected {
                         Ok(Ok(io)) => return Ok(TokioIo::new(io)),
                         Ok(Err(failed)) => failed,
@@ -102,6 +103,10 @@ impl Connection {
     /// Replaces whom the next handshake takes for the hub: a covenant came, or newer revocation lists.
     pub(crate) fn trust(&self, trust: TransportTrust) {
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     pub(crate) fn exchange(&self) -> ExchangeServiceClient<Channel> {
@@ -146,7 +151,8 @@ async fn connect(gateway: &str, config: Arc<ClientConfig>, trouble: Trouble) -> 
     let stream = TcpStream::connect(gateway).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let host = gateway.rsplit_once(':').map_or(gateway, |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| Failed::Unreachable(format!("{gateway}: {error}")))?;
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|error| Failed::Unreachable(format!("{gateway}: {error}")))?;
     let stream = TlsConnector::from(config)
         .connect(name, stream)
         .await
@@ -163,12 +169,16 @@ fn client_config(profile: &Profile, trust: Arc<RwLock<TransportTrust>>, clock: &
     let certificates = certificates_from_pem(&files::read(&profile.tls_certificate, PEM_BYTES_MAX)?, &place)?;
     let oin = oin_of(&certificates[0]).map_err(|error| Error::usage(&place, error.to_string()))?;
     if oin != profile.address.oin {
-        return Err(Error::usage(&place, format!("the certificate is of OIN {oin}, the profile of {}", profile.address.oin)));
+        return Err(Error::usage(
+            &place,
+            format!("the certificate is of OIN {oin}, the profile of {}", profile.address.oin),
+        ));
     }
     let key_place = profile.tls_key.display().to_string();
     let key = zeroize::Zeroizing::new(files::read(&profile.tls_key, PEM_BYTES_MAX)?);
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&key)
-        .map_err(|_| Error::usage(&key_place, "the file holds no unencrypted PKCS#8 private key (BEGIN PRIVATE KEY)"))?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&key).map_err(|_| {
+        Error::usage(&key_place, "the file holds no unencrypted PKCS#8 private key (BEGIN PRIVATE KEY)")
+    })?;
 
     let provider = Arc::new(provider());
     let verifier = HubVerifier { trust, algorithms: provider.signature_verification_algorithms };
@@ -182,7 +192,9 @@ fn client_config(profile: &Profile, trust: Arc<RwLock<TransportTrust>>, clock: &
             PrivateKeyDer::from(key),
         )
         .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => Error::usage(&key_place, "the key does not belong to the certificate"),
+            rustls::Error::InconsistentKeys(_) => {
+                Error::usage(&key_place, "the key does not belong to the certificate")
+            }
             other => Error::usage(&key_place, format!("the key cannot be used: {other}")),
         })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -195,10 +207,7 @@ fn client_config(profile: &Profile, trust: Arc<RwLock<TransportTrust>>, clock: &
 /// behind it are for a gateway that cannot do better yet; content is sealed for the age of quantum computers anyway.
 fn provider() -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
+        cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384, cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
         kx_groups: vec![
             kx_group::X25519MLKEM768,
             kx_group::SECP256R1MLKEM768,
@@ -247,7 +256,8 @@ impl HubVerifier {
             return Err(format!("it bears the OIN {oin}, the hub's is {}", trust.hub_oin));
         }
         is_strong(leaf)?;
-        let may_issue = |root: &&wire::Root| root.oins.is_empty() || root.oins.iter().any(|allowed| allowed == oin.as_str());
+        let may_issue =
+            |root: &&wire::Root| root.oins.is_empty() || root.oins.iter().any(|allowed| allowed == oin.as_str());
         let roots: Vec<CertificateDer<'_>> =
             trust.roots.iter().filter(may_issue).map(|root| CertificateDer::from(root.der.as_ref())).collect();
         let anchors = roots

@@ -147,9 +147,9 @@ impl Covenants {
     /// Verifies the next covenant, keeps it, and goes on from it.
     fn take(&mut self, item: &wire::SignedItem, pins: &Pins) -> Result<()> {
         let serial = self.next_serial();
-        let covenant = self
-            .with_trust(|trust| Covenant::verify(item, trust))
-            .map_err(|bad| Error::not_verified("COVENANT", format!("covenant {serial} from the hub does not hold: {bad}")))?;
+        let covenant = self.with_trust(|trust| Covenant::verify(item, trust)).map_err(|bad| {
+            Error::not_verified("COVENANT", format!("covenant {serial} from the hub does not hold: {bad}"))
+        })?;
         files::write(&self.path(serial), &item.encode_to_vec(), Mode::Plain)?;
         pins.update(|pins| pins.raise_covenant(serial, covenant.digest()))?;
         self.walked.push(covenant);
@@ -184,7 +184,10 @@ impl Client {
         };
         if serial >= next {
             if serial - next >= WALK_MAX {
-                return Err(Error::not_verified("COVENANT_WALK", format!("from serial {next} to {serial} is too far to walk")));
+                return Err(Error::not_verified(
+                    "COVENANT_WALK",
+                    format!("from serial {next} to {serial} is too far to walk"),
+                ));
             }
             for wanted in next..serial {
                 let item = self.fetch_covenant(wanted).await?;
@@ -202,6 +205,17 @@ impl Client {
         self.covenant()
     }
 
+    /// Judges a covenant that came some other way than from the hub, by what this profile trusts: the one in force
+    /// once more, or the next. Nothing is kept or pinned.
+    ///
+    /// # Errors
+    /// If it is not what the registrars that this profile trusts have signed.
+    pub fn judge_covenant(&self, bytes: Bytes) -> Result<Covenant> {
+        self.covenants()
+            .with_trust(|trust| Covenant::verify_bytes(bytes, trust))
+            .map_err(|bad| Error::not_verified("COVENANT", format!("the covenant does not hold: {bad}")))
+    }
+
     /// Returns a covenant by the digest that a record or signer names, fetching what is new if it is not known.
     pub(crate) async fn covenant_by_digest(&self, digest: &Digest) -> Result<Covenant> {
         let known = self.covenants().by_digest(digest).cloned();
@@ -211,7 +225,10 @@ impl Client {
         self.refresh_covenant().await?;
         let known = self.covenants().by_digest(digest).cloned();
         known.ok_or_else(|| {
-            Error::not_verified("COVENANT_UNKNOWN", format!("no covenant that its registrars signed has the digest {digest}"))
+            Error::not_verified(
+                "COVENANT_UNKNOWN",
+                format!("no covenant that its registrars signed has the digest {digest}"),
+            )
         })
     }
 

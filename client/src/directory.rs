@@ -187,7 +187,8 @@ impl Client {
     pub(crate) async fn lists(&self, digests: &[Bytes]) -> Result<Vec<Crl>> {
         let mut lists = Vec::with_capacity(digests.len());
         for digest in digests {
-            let digest = Digest::try_from(digest).map_err(|_| Error::not_verified("CRL", "a record names a list by no digest"))?;
+            let digest = Digest::try_from(digest)
+                .map_err(|_| Error::not_verified("CRL", "a record names a list by no digest"))?;
             let list = match self.inner.directory.list(&digest)? {
                 Some(list) => list,
                 None => self.fetch_list(&digest).await?,
@@ -200,7 +201,10 @@ impl Client {
     async fn fetch_list(&self, digest: &Digest) -> Result<Crl> {
         let fetched = self.fetch_lists(Some(digest)).await?;
         let [list] = fetched.as_slice() else {
-            return Err(Error::not_verified("CRL", format!("the hub has no single revocation list with digest {digest}")));
+            return Err(Error::not_verified(
+                "CRL",
+                format!("the hub has no single revocation list with digest {digest}"),
+            ));
         };
         if list.sha256() != *digest {
             return Err(Error::not_verified("CRL", "the hub gives another revocation list than was asked for"));
@@ -230,13 +234,15 @@ impl Client {
     async fn fetch_lists(&self, digest: Option<&Digest>) -> Result<Vec<Crl>> {
         let connection = &self.inner.connection;
         let sha256 = digest.map(|digest| Bytes::from(*digest)).unwrap_or_default();
-        let answer = connection.covenant().get_revocation_list(request(wire::GetRevocationListRequest { sha256 })).await;
+        let answer =
+            connection.covenant().get_revocation_list(request(wire::GetRevocationListRequest { sha256 })).await;
         let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
         if answer.lists.len() > LISTS_MAX {
             return Err(Error::not_verified("CRL", format!("the hub shows more than {LISTS_MAX} revocation lists")));
         }
         let parsed: std::result::Result<Vec<_>, _> = answer.lists.into_iter().map(Crl::parse).collect();
-        parsed.map_err(|bad| Error::not_verified("CRL", format!("a revocation list from the hub cannot be read: {bad}")))
+        parsed
+            .map_err(|bad| Error::not_verified("CRL", format!("a revocation list from the hub cannot be read: {bad}")))
     }
 
     /// Verifies an item's signature as of a time: covenant, chain, revocation, certificate, signature.
@@ -247,7 +253,10 @@ impl Client {
         let signer = item.signer().address;
         let spki = chain.leaf.spki_sha256();
         let acting = judges.covenant.may_act(signer, wire::Use::Signing, &spki, judges.at).map_err(|no| {
-            Error::not_verified("SIGNER", format!("the key of the item may not sign for {signer} by the covenant: {no}"))
+            Error::not_verified(
+                "SIGNER",
+                format!("the key of the item may not sign for {signer} by the covenant: {no}"),
+            )
         })?;
         self.verify_chain(chain, judges)?;
         item.verify(&chain.leaf, acting.bound)
@@ -255,14 +264,22 @@ impl Client {
     }
 
     /// Verifies an item's signature as of now, by the newest lists, which must not be stale or older than before.
-    pub(crate) async fn verify_signature_now(&self, item: Item, covenant: &Covenant) -> Result<(VerifiedItem, Arc<Chain>)> {
+    pub(crate) async fn verify_signature_now(
+        &self,
+        item: Item,
+        covenant: &Covenant,
+    ) -> Result<(VerifiedItem, Arc<Chain>)> {
         let chain = self.certificate(&item.signer().certificate_sha256).await?;
         let lists = self.newest_lists().await?;
         let judges = Judges { covenant, lists: &lists, at: self.now() };
         let verdict = self.verify_chain(&chain, &judges)?;
         for list in lists.iter().filter(|list| verdict.lists_used.contains(&list.sha256())) {
             if judges.at.since(list.next_update()) > LIST_GRACE {
-                let what = format!("the newest revocation list of an issuer of {} is overdue since {}", item.signer().address, list.next_update());
+                let what = format!(
+                    "the newest revocation list of an issuer of {} is overdue since {}",
+                    item.signer().address,
+                    list.next_update()
+                );
                 return Err(Error::not_verified("CRL_STALE", what));
             }
             self.inner.pins.update(|pins| pins.raise_list(list.issuer_sha256(), list.number().as_bytes()))?;

@@ -37,7 +37,8 @@ impl Evidence<'_> {
 
     /// Saves the evidence; the same evidence found again stays in the folder that it is in.
     fn save(&self, state: &Path, now: Timestamp) -> Result<PathBuf> {
-        let parts: Vec<&[u8]> = self.pieces.iter().flat_map(|(name, bytes)| [name.as_bytes(), &[0][..], bytes]).collect();
+        let parts: Vec<&[u8]> =
+            self.pieces.iter().flat_map(|(name, bytes)| [name.as_bytes(), &[0][..], bytes]).collect();
         let digest = Digest::of_parts(&parts).to_string();
         let parent = state.join("evidence");
         let folder = parent.join(format!("{}-{}", self.reason.to_lowercase().replace('_', "-"), &digest[..16]));

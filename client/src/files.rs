@@ -70,7 +70,9 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
             builder.mode(0o700);
         }
         builder.create(folder)?;
-        folder.parent().map_or(Ok(()), |parent| sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
+        folder
+            .parent()
+            .map_or(Ok(()), |parent| sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent }))
     })();
     created.map_err(|error| Error::file(folder, &error))
 }

@@ -189,7 +189,10 @@ impl Client {
         let is_ours = matches!(&record.event, Some(wire::record::Event::CertificatePublished(published))
             if published.leaf_sha256 == chain.leaf.sha256().as_ref());
         if !is_ours {
-            return Err(Error::not_verified("CERTIFICATE_DIGEST", "the receipt is of the publication of another certificate"));
+            return Err(Error::not_verified(
+                "CERTIFICATE_DIGEST",
+                "the receipt is of the publication of another certificate",
+            ));
         }
         Ok(receipt)
     }
@@ -301,21 +304,24 @@ impl Client {
     pub(crate) async fn fetch_statements(&self, address: Address, after_serial: u64) -> Result<StatementPage> {
         let asked = self.asked()?;
         let connection = &self.inner.connection;
-        let question = wire::GetKeyStatementsRequest {
-            address: Some(address.into()),
-            after_serial,
-            seen_size: asked.seen_size(),
-        };
+        let question =
+            wire::GetKeyStatementsRequest { address: Some(address.into()), after_serial, seen_size: asked.seen_size() };
         let answer = connection.covenant().get_key_statements(request(question)).await;
         let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
         if answer.newest_serial > STATEMENTS_MAX {
-            return Err(Error::not_verified("KEY_SERIAL", format!("{address} cannot have {} key statements", answer.newest_serial)));
+            return Err(Error::not_verified(
+                "KEY_SERIAL",
+                format!("{address} cannot have {} key statements", answer.newest_serial),
+            ));
         }
         let mut entries = Vec::with_capacity(answer.statements.len());
         let mut before = after_serial;
         for entry in answer.statements {
             let (Some(item), Some(receipt)) = (entry.item, entry.receipt) else {
-                return Err(Error::not_verified("KEY_STATEMENT", "the hub shows a key statement without item or receipt"));
+                return Err(Error::not_verified(
+                    "KEY_STATEMENT",
+                    "the hub shows a key statement without item or receipt",
+                ));
             };
             let item = Item::parse(item, self.origin()).map_err(|bad| {
                 Error::not_verified(bad.reason(), format!("a key statement of {address} is not right: {bad}"))
@@ -324,18 +330,19 @@ impl Client {
                 return Err(Error::not_verified("KEY_STATEMENT", "the hub shows another item as a key statement"));
             };
             if statement.signer.address != address || statement.serial <= before {
-                return Err(Error::not_verified("KEY_STATEMENT", format!("the hub shows other key statements than those of {address}")));
+                return Err(Error::not_verified(
+                    "KEY_STATEMENT",
+                    format!("the hub shows other key statements than those of {address}"),
+                ));
             }
             let verified = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
-            let record = expect(&verified, &audience_all(), EventKind::SubmissionAcceptance, Some(&item.digest()))?;
-            let recorded_at = record_time(record);
+            expect(&verified, &audience_all(), EventKind::SubmissionAcceptance, Some(&item.digest()))?;
             before = statement.serial;
             entries.push(StatementEntry {
                 serial: statement.serial,
                 digest: item.digest(),
                 statement: statement.clone(),
                 item,
-                recorded_at,
             });
         }
         Ok(StatementPage { entries, newest_serial: answer.newest_serial })
@@ -361,7 +368,6 @@ pub(crate) struct StatementEntry {
     pub(crate) digest: Digest,
     pub(crate) statement: KeyStatement,
     pub(crate) item: Item,
-    pub(crate) recorded_at: Timestamp,
 }
 
 /// Returns a record's time.

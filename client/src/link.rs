@@ -90,7 +90,8 @@ impl Client {
             Err(BadReceipt::Unlinked(Unlinked::Fork(fork))) => {
                 let checkpoint = self.try_again(asked, fork, &receipt.checkpoint, consistency).await?;
                 // The history holds, so the rest of the receipt is judged against its own tree.
-                receipt::verify(receipt, self.origin(), &keys, &checkpoint.pin(), &[]).map_err(|bad| bad_receipt(&bad))?
+                receipt::verify(receipt, self.origin(), &keys, &checkpoint.pin(), &[])
+                    .map_err(|bad| bad_receipt(&bad))?
             }
             Err(bad) => return Err(bad_receipt(&bad)),
         };
@@ -101,10 +102,9 @@ impl Client {
     /// Demands that the checkpoint that a peer last saw is of the pinned history: each message is gossip.
     pub(crate) async fn link_gossip(&self, signer: &Signer) -> Result<()> {
         let seen = &signer.seen;
-        match self.is_known_root(seen.size(), seen.root()) {
-            Some(true) => return Ok(()),
-            // Another root of a known size needs no proof to be asked for; the signature tells whose lie it is.
-            Some(false) | None => {}
+        // Another root of a known size is judged like an unknown one: the signature tells whose lie it is.
+        if self.is_known_root(seen.size(), seen.root()) == Some(true) {
+            return Ok(());
         }
         let keys = self.gossip_keys(signer);
         if let Err(bad) = seen.verify(self.origin(), &keys) {
@@ -142,8 +142,7 @@ impl Client {
             return Ok(());
         }
         loop {
-            let raised =
-                self.inner.pins.update(|pins| Ok(pins.raise_checkpoint(&compared.pin, checkpoint, note)))?;
+            let raised = self.inner.pins.update(|pins| Ok(pins.raise_checkpoint(&compared.pin, checkpoint, note)))?;
             let Raised::Moved(pinned) = raised else {
                 return Ok(());
             };
@@ -196,10 +195,7 @@ impl Client {
                 "the log's newest checkpoint has {} leaves; {} were seen before: an older copy of the log is running",
                 checkpoint.size, asked.pin.size
             ),
-            pieces: vec![
-                ("pinned.checkpoint", asked.note.as_deref().unwrap_or_default()),
-                ("shown.checkpoint", note),
-            ],
+            pieces: vec![("pinned.checkpoint", asked.note.as_deref().unwrap_or_default()), ("shown.checkpoint", note)],
         })
     }
 

@@ -63,7 +63,8 @@ impl Pins {
         // Held for one read and one write; it goes with the file handle, also when the program dies.
         lock.lock().map_err(|error| Error::file(&self.lock, &error))?;
         let mut file = self.file()?;
-        let before = file.origins.remove(&self.origin).map(|stored| self.parse(stored)).transpose()?.unwrap_or_default();
+        let before =
+            file.origins.remove(&self.origin).map(|stored| self.parse(stored)).transpose()?.unwrap_or_default();
         let mut pins = before.clone();
         let answer = change(&mut pins)?;
         if pins != before {
@@ -294,7 +295,8 @@ struct StoredPlace {
 
 impl From<&OriginPins> for StoredOrigin {
     fn from(pins: &OriginPins) -> Self {
-        let serial = |serial, digest: Option<Digest>| StoredSerial { serial, digest: digest.map(|digest| digest.to_string()) };
+        let serial =
+            |serial, digest: Option<Digest>| StoredSerial { serial, digest: digest.map(|digest| digest.to_string()) };
         Self {
             checkpoint: pins.checkpoint.as_ref().map(|pinned| String::from_utf8_lossy(&pinned.note).into_owned()),
             covenant: pins.covenant.map(|pinned| serial(pinned.serial, Some(pinned.digest))),
@@ -340,7 +342,8 @@ impl TryFrom<StoredOrigin> for OriginPins {
         let covenant = stored
             .covenant
             .map(|pinned| {
-                let digest = pinned.digest.as_deref().and_then(digest_from_hex).ok_or("the covenant's digest is none")?;
+                let digest =
+                    pinned.digest.as_deref().and_then(digest_from_hex).ok_or("the covenant's digest is none")?;
                 Ok::<_, &'static str>(PinnedCovenant { serial: pinned.serial, digest })
             })
             .transpose()?;

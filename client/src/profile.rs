@@ -65,8 +65,9 @@ impl Profile {
         let place = |field: &str| format!("{}: {field}", path.display());
         let text = String::from_utf8(files::read(path, PROFILE_BYTES_MAX)?)
             .map_err(|_| Error::usage(path.display().to_string(), "the file is not UTF-8 text"))?;
-        let file: ProfileFile = toml::from_str(&text)
-            .map_err(|error| Error::Usage(vec![Fault::new(path.display().to_string(), error.to_string().trim_end())]))?;
+        let file: ProfileFile = toml::from_str(&text).map_err(|error| {
+            Error::Usage(vec![Fault::new(path.display().to_string(), error.to_string().trim_end())])
+        })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut faults = Vec::new();
 
@@ -169,8 +170,7 @@ fn is_host_and_port(text: &str) -> bool {
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let host_is_good = if bare.len() == host.len() {
-        !host.is_empty()
-            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
     } else {
         bare.parse::<std::net::Ipv6Addr>().is_ok()
     };
@@ -186,7 +186,8 @@ mod tests {
         for good in ["127.0.0.1:8443", "hub.example.nl:443", "[::1]:8443", "localhost:1"] {
             assert!(is_host_and_port(good), "{good}");
         }
-        for bad in ["", "hub", "hub:", ":8443", "hub:0", "hub:99999", "https://hub:1", "[::1:8443", "a b:1", "::1:8443"] {
+        for bad in ["", "hub", "hub:", ":8443", "hub:0", "hub:99999", "https://hub:1", "[::1:8443", "a b:1", "::1:8443"]
+        {
             assert!(!is_host_and_port(bad), "{bad}");
         }
     }

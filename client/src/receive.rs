@@ -404,7 +404,7 @@ impl Mailbox {
         match message.message {
             Some(Message::MailboxHead(item)) => self.take_head(&asked, item, &message.consistency).await.map(Some),
             Some(Message::Delivery(delivery)) => self.take_delivery(&asked, delivery, &message.consistency).await,
-            Some(Message::Notice(notice)) => self.take_notice(&asked, notice, &message.consistency).await.map(Some),
+            Some(Message::Notice(notice)) => self.take_notice(&asked, notice, &message.consistency).await,
             None => Err(Error::not_verified("RECEIVE", "the gateway sent a message that holds nothing")),
         }
     }
@@ -468,7 +468,8 @@ impl Mailbox {
         item: &wire::SignedItem,
         consistency: &[bytes::Bytes],
     ) -> Result<std::result::Result<VerifiedHead, NotVerified>> {
-        let not_right = |bad: &BadHead| Error::not_verified(bad.reason(), format!("the mailbox head does not hold: {bad}"));
+        let not_right =
+            |bad: &BadHead| Error::not_verified(bad.reason(), format!("the mailbox head does not hold: {bad}"));
         let head = MailboxHead::parse(item).map_err(|bad| not_right(&bad))?;
         // Linked first, so that another history is saved as evidence whatever else is wrong.
         let checkpoint = self.client.link_note(asked, &head.note, consistency).await?;
@@ -556,14 +557,12 @@ impl Mailbox {
         let digest = seinpost_protocol::item::digest_of(&item.payload_type, &item.payload);
         let own = audience_of(self.client.address());
         let record = expect(&linked, &own, EventKind::ContentConsignment, Some(&digest))?.clone();
-        let place = self.place(&linked, &record, delivery.redelivered, &receipt)?;
+        let place = self.place(&linked, &record, &receipt)?;
         if place.redelivered && self.redelivered.contains(&place.number) {
             return Ok(None);
         }
         let judged = match self.consigned.number_of(&digest) {
-            Some(number) if number != place.number => {
-                Err(self.accuse_double(&digest, number, place.number, &receipt))
-            }
+            Some(number) if number != place.number => Err(self.accuse_double(&digest, number, place.number, &receipt)),
             _ => self.judge_item(place, &item, &receipt, &record).await,
         };
         let received = match judged {
@@ -591,12 +590,18 @@ impl Mailbox {
         asked: &Asked,
         notice: wire::Notice,
         consistency: &[bytes::Bytes],
-    ) -> Result<Received> {
-        let receipt = notice.receipt.ok_or_else(|| Error::not_verified("RECEIVE", "the gateway sent a notice without receipt"))?;
+    ) -> Result<Option<Received>> {
+        let receipt = notice
+            .receipt
+            .ok_or_else(|| Error::not_verified("RECEIVE", "the gateway sent a notice without receipt"))?;
         let linked = self.client.link_receipt(asked, &receipt, consistency).await?;
-        let record = linked.record.clone().ok_or_else(|| Error::not_verified("ERASED", "the gateway sent an erased notice"))?;
+        // Nobody can say what was erased; that unread records are gone, the head says.
+        let Some(record) = linked.record.clone() else {
+            return Ok(None);
+        };
         let event = record.event.as_ref().expect("a decoded record has an event");
-        let (Event::ContentHandover(wire::ContentHandover { recipient, .. }) | Event::Expiry(wire::Expiry { recipient, .. })) = event
+        let (Event::ContentHandover(wire::ContentHandover { recipient, .. })
+        | Event::Expiry(wire::Expiry { recipient, .. })) = event
         else {
             return Err(Error::not_verified("EVENT", "the gateway sent a notice of what is none"));
         };
@@ -607,33 +612,27 @@ impl Mailbox {
         let (Some(item_digest), Some(recipient)) = (digest, recipient) else {
             return Err(Error::not_verified("EVENT", "a notice names no signal or recipient"));
         };
-        let place = self.place(&linked, &record, false, &receipt)?;
+        let place = self.place(&linked, &record, &receipt)?;
         self.hand_out(&place);
-        Ok(Received::Notice(Box::new(ReceivedNotice { place, event: kind, item_digest, recipient, receipt })))
+        Ok(Some(Received::Notice(Box::new(ReceivedNotice { place, event: kind, item_digest, recipient, receipt }))))
     }
 
     /// Checks where a record stands: in this mailbox, next after the last one, not before it in time, and in no
     /// contradiction to a head.
-    fn place(
-        &self,
-        linked: &VerifiedReceipt,
-        record: &wire::Record,
-        redelivered: bool,
-        receipt: &wire::Receipt,
-    ) -> Result<Place> {
-        let mailbox = record.mailbox.as_ref().ok_or_else(|| Error::not_verified("MAILBOX", "a delivered record stands in no mailbox"))?;
+    fn place(&self, linked: &VerifiedReceipt, record: &wire::Record, receipt: &wire::Receipt) -> Result<Place> {
+        let mailbox = record
+            .mailbox
+            .as_ref()
+            .ok_or_else(|| Error::not_verified("MAILBOX", "a delivered record stands in no mailbox"))?;
         let place = Place {
             number: mailbox.number,
             index: linked.index,
             commitment: linked.commitment,
             recorded_at: record_time(record),
-            redelivered,
+            // By one's own order: the hub calls redelivered what it handed over before, whether or not it was kept.
+            redelivered: mailbox.number <= self.order.last_number(),
         };
-        if redelivered {
-            if mailbox.number > self.order.last_number() {
-                return Err(Error::not_verified("MAILBOX_ORDER", format!("number {} cannot be redelivered: it never came", mailbox.number)));
-            }
-        } else {
+        if !place.redelivered {
             self.order.judge(mailbox, &place).map_err(|what| {
                 let bytes = receipt.encode_to_vec();
                 self.client.accuse(Evidence { reason: "MAILBOX_GAP", what, pieces: vec![("receipt.bin", &bytes)] })
@@ -694,7 +693,8 @@ impl Mailbox {
             // What a peer says of its own newest key: no older one is sealed to after this.
             client.inner.pins.update(|pins| pins.raise_key(signer.address, signer.key_serial, None))?;
         }
-        let receipt = ReceiptFile::new(client.origin(), &covenant.digest(), item.wire().clone(), &chain, receipt.clone());
+        let receipt =
+            ReceiptFile::new(client.origin(), &covenant.digest(), item.wire().clone(), &chain, receipt.clone());
         Ok(Arrived { place, item, covenant, receipt })
     }
 
@@ -705,14 +705,20 @@ impl Mailbox {
             Payload::Answer(answer) => {
                 let (acceptance, signal_id) = self.client.own_acceptance(&answer.item_digest).await?;
                 record::answer_matches(&acceptance, &answer).map_err(|bad| {
-                    Error::not_verified(bad.reason(), format!("an answer of {} does not fit: {bad}", answer.signer.address))
+                    Error::not_verified(
+                        bad.reason(),
+                        format!("an answer of {} does not fit: {bad}", answer.signer.address),
+                    )
                 })?;
                 Ok(Some(Received::Answer(Box::new(ReceivedAnswer { arrived, answer, signal_id }))))
             }
             Payload::KeyStatement(statement) => {
                 let is_own = self.client.inner.sealing_keys.knows(&arrived.item.digest());
                 if statement.signer.address != self.client.address() {
-                    return Err(Error::not_verified("KEY_STATEMENT", "a key statement of another address was consigned here"));
+                    return Err(Error::not_verified(
+                        "KEY_STATEMENT",
+                        "a key statement of another address was consigned here",
+                    ));
                 }
                 Ok(Some(Received::KeyStatement(Box::new(ReceivedStatement { arrived, statement, is_own }))))
             }
@@ -728,7 +734,10 @@ impl Mailbox {
         let own = self.client.address();
         let header = &signal.header;
         let Some(position) = header.recipients.iter().position(|recipient| recipient.address == own) else {
-            return Err(Error::not_verified("NOT_ADDRESSED", "a signal was consigned here that is addressed to others"));
+            return Err(Error::not_verified(
+                "NOT_ADDRESSED",
+                "a signal was consigned here that is addressed to others",
+            ));
         };
         let permit = arrived.covenant.permit(header).map_err(|refused| {
             Error::not_verified("NOT_PERMITTED", format!("the hub let a signal pass that no rule permits: {refused}"))
@@ -739,7 +748,9 @@ impl Mailbox {
         } else {
             match self.open(signal, position, delivery)? {
                 Ok(opened) => self.judge_content(opened, &arrived, signal),
-                Err(CannotRead::Open(CannotOpen::HubFault)) if self.may_fetch_again(arrived.place.number) => return Ok(None),
+                Err(CannotRead::Open(CannotOpen::HubFault)) if self.may_fetch_again(arrived.place.number) => {
+                    return Ok(None);
+                }
                 Err(cannot) => cannot.into(),
             }
         };
@@ -766,14 +777,21 @@ impl Mailbox {
         if key.is_none() && keys.knows(statement) {
             return Ok(Err(CannotRead::KeyGone));
         }
-        Ok(open_signal(signal, position, &delivery.sealed_content, &delivery.wrapped_key, key.as_ref().map(|key| (statement, key))))
+        Ok(open_signal(
+            signal,
+            position,
+            &delivery.sealed_content,
+            &delivery.wrapped_key,
+            key.as_ref().map(|key| (statement, key)),
+        ))
     }
 
     fn judge_content(&self, opened: seal::Opened, arrived: &Arrived, signal: &Signal) -> SignalContent {
         let header = &signal.header;
         let seal::Opened { content, blind, .. } = opened;
         let profile = &header.content_profile;
-        let profile = arrived.covenant.profile(&profile.name, profile.version).expect("a permitted signal has its profile");
+        let profile =
+            arrived.covenant.profile(&profile.name, profile.version).expect("a permitted signal has its profile");
         let context = ContentContext {
             covenant: &arrived.covenant,
             profile,
@@ -841,7 +859,8 @@ pub fn open_signal(
     own: Option<(&Digest, &PrivateKey)>,
 ) -> std::result::Result<seal::Opened, CannotRead> {
     let named = signal.sealed.keys.get(position).ok_or(CannotRead::KeyNotMine)?;
-    let (_, key) = own.filter(|(statement, _)| **statement == named.key_statement_digest).ok_or(CannotRead::KeyNotMine)?;
+    let (_, key) =
+        own.filter(|(statement, _)| **statement == named.key_statement_digest).ok_or(CannotRead::KeyNotMine)?;
     let delivered = Delivered {
         header: &signal.header_bytes,
         content_commitment: &signal.header.content_commitment,
@@ -860,7 +879,9 @@ pub fn open_signal(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CannotRead {
     /// It is sealed to a statement that was not made here: somebody may have published a key in one's name.
-    #[error("it is sealed to a key statement that was not made here; if no other system of this organisation made it, somebody else published a key in its name")]
+    #[error(
+        "it is sealed to a key statement that was not made here; if no other system of this organisation made it, somebody else published a key in its name"
+    )]
     KeyNotMine,
     /// It is sealed to one's own statement, whose private key is deleted or lost.
     #[error("the private key of the key statement that it is sealed to is deleted or lost")]

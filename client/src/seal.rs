@@ -14,8 +14,8 @@ use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use ring::rand::SecureRandom as _;
 use ring::{aead, hkdf};
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::signal::size_class_bytes;
 pub use seinpost_protocol::signal::SUITE;
+use seinpost_protocol::signal::size_class_bytes;
 use seinpost_protocol::wire::SizeClass;
 use zeroize::Zeroizing;
 
@@ -272,7 +272,9 @@ impl Sealing {
         let wrapped = recipients
             .iter()
             .zip(randomness)
-            .map(|(to, randomness)| wrap(&self.secret, to, &info(&header_sha256, &to.statement, &content_sha256), randomness))
+            .map(|(to, randomness)| {
+                wrap(&self.secret, to, &info(&header_sha256, &to.statement, &content_sha256), randomness)
+            })
             .collect();
         Sealed { sealed_content: Bytes::from(sealed_content), content_sha256, wrapped }
     }
@@ -418,14 +420,8 @@ fn unwrap(wrapped: &[u8], key: &PrivateKey, info: &[u8]) -> Option<ContentSecret
 
 /// Binds a wrapped secret to header, key statement and sealed content, so that none can be exchanged alone.
 fn info(header_sha256: &Digest, statement: &Digest, content_sha256: &Digest) -> Vec<u8> {
-    let parts: [&[u8]; 6] = [
-        LABEL_SECRET,
-        &SUITE.to_be_bytes(),
-        &[0],
-        header_sha256.as_ref(),
-        statement.as_ref(),
-        content_sha256.as_ref(),
-    ];
+    let parts: [&[u8]; 6] =
+        [LABEL_SECRET, &SUITE.to_be_bytes(), &[0], header_sha256.as_ref(), statement.as_ref(), content_sha256.as_ref()];
     parts.concat()
 }
 

@@ -406,7 +406,9 @@ impl Client {
         let Some(Event::SubmissionAcceptance(accepted)) = &record.event else {
             unreachable!("the event was asked for");
         };
-        let wrong = |what: &str| Error::not_verified("ACCEPTANCE", format!("the hub's receipt is not of what was sent: {what}"));
+        let wrong = |what: &str| {
+            Error::not_verified("ACCEPTANCE", format!("the hub's receipt is not of what was sent: {what}"))
+        };
         if accepted.item_id != item.signer().item_id.to_string() {
             return Err(wrong("it names another id"));
         }
@@ -414,7 +416,11 @@ impl Client {
         let mut consigned = Vec::with_capacity(accepted.addressees.len());
         for addressee in &accepted.addressees {
             consigned.push(Consigned {
-                to: addressee.to.as_ref().and_then(|to| Address::try_from(to).ok()).ok_or_else(|| wrong("an addressee is none"))?,
+                to: addressee
+                    .to
+                    .as_ref()
+                    .and_then(|to| Address::try_from(to).ok())
+                    .ok_or_else(|| wrong("an addressee is none"))?,
                 rule_id: addressee.rule_id.clone(),
                 index: addressee.index,
                 commitment: Digest::try_from(&addressee.commitment).map_err(|_| wrong("a commitment is none"))?,
@@ -453,7 +459,11 @@ impl Client {
         covenant.may_act(self.address(), wire::Use::Signing, &spki, now).map(|_| ()).map_err(|no| {
             Error::NotAllowed(NotAllowed {
                 reason: Some(no.reason().to_owned()),
-                message: format!("by covenant {} this signing key may not act for {}: {no}", covenant.serial(), self.address()),
+                message: format!(
+                    "by covenant {} this signing key may not act for {}: {no}",
+                    covenant.serial(),
+                    self.address()
+                ),
             })
         })
     }
@@ -506,9 +516,7 @@ impl Client {
         if newest.statement.state == State::Withdrawn {
             return Err(no_key(address, "KEY_WITHDRAWN", "it has withdrawn its sealing key"));
         }
-        let has_begun = |entry: &&&StatementEntry| {
-            matches!(entry.statement.state, State::Windowed { seal_from, .. } if seal_from <= now)
-        };
+        let has_begun = |entry: &&&StatementEntry| matches!(entry.statement.state, State::Windowed { seal_from, .. } if seal_from <= now);
         let Some(chosen) = counting.iter().rev().find(has_begun) else {
             return Err(no_key(address, "KEY_WINDOW", "none of its sealing keys has begun"));
         };
@@ -534,7 +542,10 @@ impl Client {
             let page = self.fetch_statements(address, after).await?;
             let is_last = page.entries.last().is_none_or(|last| last.serial >= page.newest_serial);
             if page.entries.is_empty() && page.newest_serial > after {
-                return Err(Error::not_verified("KEY_STATEMENT", format!("the hub keeps key statements of {address} back")));
+                return Err(Error::not_verified(
+                    "KEY_STATEMENT",
+                    format!("the hub keeps key statements of {address} back"),
+                ));
             }
             entries.extend(page.entries);
             if is_last {
@@ -544,7 +555,10 @@ impl Client {
         let newest = entries.last().map_or(start, |last| last.serial);
         if let Some(pinned) = pinned {
             if newest < pinned.serial {
-                let what = format!("the hub shows key statement {newest} of {address} as the newest; {} is known", pinned.serial);
+                let what = format!(
+                    "the hub shows key statement {newest} of {address} as the newest; {} is known",
+                    pinned.serial
+                );
                 return Err(Error::not_verified("KEY_STATEMENT_ROLLED_BACK", what));
             }
             let shown = entries.iter().find(|entry| entry.serial == pinned.serial);
@@ -554,7 +568,10 @@ impl Client {
                 let item = shown.item.wire().encode_to_vec();
                 return Err(self.accuse(Evidence {
                     reason: "KEY_STATEMENT_FORK",
-                    what: format!("{address} has two key statements with serial {}: {known} and {}", pinned.serial, shown.digest),
+                    what: format!(
+                        "{address} has two key statements with serial {}: {known} and {}",
+                        pinned.serial, shown.digest
+                    ),
                     pieces: vec![("shown.item", &item)],
                 }));
             }
@@ -566,7 +583,10 @@ impl Client {
             if !is_anchor && entry.serial >= floor.max(1) {
                 let previous = before.as_ref().map(|(digest, serial)| (digest, *serial));
                 entry.statement.follows(previous, floor).map_err(|bad| {
-                    Error::not_verified(bad.reason(), format!("key statement {} of {address} does not follow: {bad}", entry.serial))
+                    Error::not_verified(
+                        bad.reason(),
+                        format!("key statement {} of {address} does not follow: {bad}", entry.serial),
+                    )
                 })?;
             }
             before = Some((entry.digest, entry.serial));
@@ -613,7 +633,11 @@ impl Plan {
             purpose: outgoing.purpose.into(),
             urgency: outgoing.urgency.into(),
             handling,
-            content_profile: Some(wire::ContentProfile { name: name.clone(), version: *version, sha256: sha256.into() }),
+            content_profile: Some(wire::ContentProfile {
+                name: name.clone(),
+                version: *version,
+                sha256: sha256.into(),
+            }),
             content_commitment: sealing.commitment().into(),
             expires: Some(self.expires.into()),
             retention_class: outgoing.retention_class.unwrap_or(wire::RetentionClass::Hub24h).into(),
@@ -630,7 +654,8 @@ pub(crate) fn judge_record_time(record: &wire::Record, signed_at: Timestamp, now
         return Err(Error::not_verified("RECORD_TIME", what));
     }
     if time.since(now) > RECORD_AHEAD_MAX {
-        let what = format!("the hub's record is of {time}, more than ten minutes ahead of this machine's clock ({now})");
+        let what =
+            format!("the hub's record is of {time}, more than ten minutes ahead of this machine's clock ({now})");
         return Err(Error::not_verified("RECORD_TIME", what));
     }
     Ok(time)

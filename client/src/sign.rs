@@ -66,9 +66,10 @@ impl SigningKey {
         let failed = || Error::Fault("signing failed: the operating system gives no random bytes".into());
         match &self.0 {
             Kind::Ed25519(key) => Ok(key.sign(message).to_bytes().to_vec()),
-            Kind::Ecdsa(key) => {
-                key.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()).map_err(|_| failed())
-            }
+            Kind::Ecdsa(key) => key
+                .sign(&SystemRandom::new(), message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| failed()),
             Kind::Rsa(key) => {
                 let mut signature = vec![0; key.public().modulus_len()];
                 key.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature).map_err(|_| failed())?;

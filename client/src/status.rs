@@ -128,8 +128,9 @@ impl Client {
         let answer = connection.exchange().get_item(request(question)).await;
         let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
         let item = answer.item.ok_or_else(|| Error::not_verified("ITEM", "the gateway's answer holds no item"))?;
-        let item = Item::parse(item, self.origin())
-            .map_err(|bad| Error::not_verified(bad.reason(), format!("the item from the gateway is not right: {bad}")))?;
+        let item = Item::parse(item, self.origin()).map_err(|bad| {
+            Error::not_verified(bad.reason(), format!("the item from the gateway is not right: {bad}"))
+        })?;
         let is_asked_for = match which {
             Which::Id(id) => item.signer().item_id == id && item.signer().address == self.address(),
             Which::Digest(digest) => item.digest() == digest,
@@ -206,7 +207,8 @@ impl Client {
 
     async fn recipient_view(&self, shown: &ShownItem, recipient: wire::RecipientState) -> Result<RecipientView> {
         let address = recipient.address.as_ref().and_then(|address| Address::try_from(address).ok());
-        let address = address.ok_or_else(|| Error::not_verified("ITEM", "the gateway names a recipient that is none"))?;
+        let address =
+            address.ok_or_else(|| Error::not_verified("ITEM", "the gateway names a recipient that is none"))?;
         let mut view = RecipientView {
             address,
             state: recipient.state(),
@@ -226,8 +228,9 @@ impl Client {
             return Err(Error::not_verified("ITEM", format!("the gateway gives another answer as that of {address}")));
         }
         if let Some(acceptance) = &shown.acceptance {
-            record::answer_matches(acceptance, &answer)
-                .map_err(|bad| Error::not_verified(bad.reason(), format!("the answer of {address} does not fit: {bad}")))?;
+            record::answer_matches(acceptance, &answer).map_err(|bad| {
+                Error::not_verified(bad.reason(), format!("the answer of {address} does not fit: {bad}"))
+            })?;
         }
         if let Some(consigned) = shown.record_of(&item.digest()).cloned() {
             self.verify_recorded(item, &consigned).await?;
@@ -240,7 +243,8 @@ impl Client {
     /// Returns the acceptance of an own item, by its digest.
     pub(crate) async fn own_acceptance_shown(&self, digest: &Digest) -> Result<(wire::Record, Item)> {
         let shown = self.item(Which::Digest(*digest)).await?;
-        let none = || Error::not_verified("ACCEPTANCE", format!("the hub shows no receipt of the acceptance of {digest}"));
+        let none =
+            || Error::not_verified("ACCEPTANCE", format!("the hub shows no receipt of the acceptance of {digest}"));
         Ok((shown.acceptance.ok_or_else(none)?, shown.item))
     }
 

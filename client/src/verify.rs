@@ -110,9 +110,8 @@ impl ReceiptFile {
         if stored.format != FORMAT {
             return Err(format!("the format is {:?}, not {FORMAT:?}", stored.format));
         }
-        let decode = |field: &str, text: &str| {
-            BASE64.decode(text).map(Bytes::from).map_err(|_| format!("{field}: not base64"))
-        };
+        let decode =
+            |field: &str, text: &str| BASE64.decode(text).map(Bytes::from).map_err(|_| format!("{field}: not base64"));
         let item = seinpost_protocol::item::decode_envelope(decode("item", &stored.item)?)
             .map_err(|bad| format!("item: {bad}"))?;
         let receipt = seinpost_protocol::canonical::decode_envelope::<wire::Receipt>(
@@ -120,7 +119,11 @@ impl ReceiptFile {
             decode("receipt", &stored.receipt)?,
         )
         .map_err(|bad| format!("receipt: {bad}"))?;
-        let certificates = stored.certificates.iter().map(|text| decode("certificates", text)).collect::<std::result::Result<_, _>>()?;
+        let certificates = stored
+            .certificates
+            .iter()
+            .map(|text| decode("certificates", text))
+            .collect::<std::result::Result<_, _>>()?;
         let file = Self {
             covenant: digest_from_hex(&stored.covenant_digest).ok_or("covenant_digest: no digest")?,
             log_origin: stored.log_origin,
@@ -288,7 +291,10 @@ impl fmt::Display for Proven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InLog { index, size, root } => {
-                write!(f, "the record stands at {index} in the log of {size} records with root {root}, signed by the log's key")
+                write!(
+                    f,
+                    "the record stands at {index} in the log of {size} records with root {root}, signed by the log's key"
+                )
             }
             Self::PinnedHistory => f.write_str("that log is of the history that this client has pinned"),
             Self::Accepted { from, at } => write!(f, "the hub accepted it from {from} at {at}"),
@@ -296,10 +302,17 @@ impl fmt::Display for Proven {
                 write!(f, "the hub put it in the mailbox of {to}, at {index} in the log (commitment {commitment})")
             }
             Self::Promised { to, rule_id, index, commitment } => {
-                write!(f, "the hub put it in the mailbox of {to} under rule {rule_id}, at {index} in the log (commitment {commitment})")
+                write!(
+                    f,
+                    "the hub put it in the mailbox of {to} under rule {rule_id}, at {index} in the log (commitment {commitment})"
+                )
             }
-            Self::Consigned { to, number, at } => write!(f, "the hub put it in the mailbox of {to} as number {number} at {at}"),
-            Self::Signed { by, certificate } => write!(f, "it was signed for {by} with the key of certificate {certificate}"),
+            Self::Consigned { to, number, at } => {
+                write!(f, "the hub put it in the mailbox of {to} as number {number} at {at}")
+            }
+            Self::Signed { by, certificate } => {
+                write!(f, "it was signed for {by} with the key of certificate {certificate}")
+            }
             Self::Entitled { covenant, lists } => write!(
                 f,
                 "by covenant {covenant} and {} revocation list(s) of that time, that key could sign for that address",
@@ -321,7 +334,9 @@ impl fmt::Display for NotProven {
             Self::SameForAll { pinned_size: None } => {
                 f.write_str("that the hub shows everybody this log: compare checkpoints with others")
             }
-            Self::Erased { rule } => write!(f, "what the record said: it was erased by rule {rule}; only its commitment remains"),
+            Self::Erased { rule } => {
+                write!(f, "what the record said: it was erased by rule {rule}; only its commitment remains")
+            }
             Self::Entitled { why } => write!(f, "that this key could sign for that address then: {why}"),
             Self::RetiredKey { until_size } => write!(
                 f,
@@ -340,17 +355,25 @@ pub fn verify(file: &ReceiptFile, judges: &Judges<'_>) -> Result<Verdict> {
         let what = format!("the receipt is of the log {}, the hub file of {}", file.log_origin, judges.hub.origin);
         return Err(Error::not_verified("ORIGIN", what));
     }
-    let item = file.parsed().map_err(|bad| Error::not_verified(bad.reason(), format!("the item is not right: {bad}")))?;
+    let item =
+        file.parsed().map_err(|bad| Error::not_verified(bad.reason(), format!("the item is not right: {bad}")))?;
     let keys = LogKeys::of(judges);
     let verified = receipt::verify(&file.receipt, &file.log_origin, &keys.all(), &Pin::NOTHING, &[])
         .map_err(|bad| bad_receipt(&bad))?;
-    let mut verdict =
-        Verdict { item_id: item.signer().item_id, item_digest: item.digest(), proven: Vec::new(), not_proven: Vec::new() };
+    let mut verdict = Verdict {
+        item_id: item.signer().item_id,
+        item_digest: item.digest(),
+        proven: Vec::new(),
+        not_proven: Vec::new(),
+    };
     let checkpoint = &verified.checkpoint;
     verdict.proven.push(Proven::InLog { index: verified.index, size: checkpoint.size, root: checkpoint.root });
     if let Some(until) = keys.retired_until(&file.receipt.checkpoint, &file.log_origin) {
         if checkpoint.size > until.size || (checkpoint.size == until.size && checkpoint.root != until.root) {
-            return Err(Error::not_verified("KEY_RETIRED", "the checkpoint is signed by a key that was retired before it"));
+            return Err(Error::not_verified(
+                "KEY_RETIRED",
+                "the checkpoint is signed by a key that was retired before it",
+            ));
         }
         if checkpoint.size < until.size {
             verdict.not_proven.push(NotProven::RetiredKey { until_size: until.size });
@@ -359,7 +382,10 @@ pub fn verify(file: &ReceiptFile, judges: &Judges<'_>) -> Result<Verdict> {
     match judges.pin {
         Some(pin) if pin == checkpoint.pin() => verdict.proven.push(Proven::PinnedHistory),
         Some(pin) if pin.size == checkpoint.size => {
-            return Err(Error::not_verified("LOG_FORK", "the receipt's log has another root than the one that is pinned at that size"));
+            return Err(Error::not_verified(
+                "LOG_FORK",
+                "the receipt's log has another root than the one that is pinned at that size",
+            ));
         }
         pin => verdict.not_proven.push(NotProven::SameForAll { pinned_size: pin.map(|pin| pin.size) }),
     }
@@ -422,7 +448,8 @@ fn tell(
                 return Err(wrong("a consignment is for one address"));
             };
             let to = Address::try_from(to).map_err(|_| wrong("its audience is none"))?;
-            let number = record.mailbox.as_ref().map(|place| place.number).ok_or_else(|| wrong("it stands in no mailbox"))?;
+            let number =
+                record.mailbox.as_ref().map(|place| place.number).ok_or_else(|| wrong("it stands in no mailbox"))?;
             verdict.proven.push(Proven::Consigned { to, number, at });
         }
         _ => return Err(wrong("neither an acceptance nor a consignment")),
@@ -457,7 +484,10 @@ fn judge_signature(
         return Ok(());
     };
     acting.map_err(|no| {
-        Error::not_verified("SIGNER", format!("by covenant {} the key could not sign for {}: {no}", covenant.serial(), signer.address))
+        Error::not_verified(
+            "SIGNER",
+            format!("by covenant {} the key could not sign for {}: {no}", covenant.serial(), signer.address),
+        )
     })?;
     let mut lists = Vec::new();
     for named in &record.crl_sha256 {
@@ -490,7 +520,9 @@ impl LogKeys {
         for covenant in judges.covenants {
             keys.live.extend(covenant.live_log_keys());
             for key in &covenant.message().log_keys {
-                if let (Ok(bytes), Ok(root)) = (<[u8; 32]>::try_from(key.ed25519.as_ref()), Digest::try_from(&key.until_root)) {
+                if let (Ok(bytes), Ok(root)) =
+                    (<[u8; 32]>::try_from(key.ed25519.as_ref()), Digest::try_from(&key.until_root))
+                {
                     keys.retired.push((LogKey::new(bytes), Pin { size: key.until_size, root }));
                 }
             }
@@ -515,7 +547,9 @@ impl LogKeys {
         if seinpost_protocol::checkpoint::open(note, origin, &self.live).is_ok() {
             return None;
         }
-        let by = |(key, _): &&(LogKey, Pin)| seinpost_protocol::checkpoint::open(note, origin, std::slice::from_ref(key)).is_ok();
+        let by = |(key, _): &&(LogKey, Pin)| {
+            seinpost_protocol::checkpoint::open(note, origin, std::slice::from_ref(key)).is_ok()
+        };
         self.retired.iter().find(by).map(|(_, until)| *until)
     }
 }
@@ -538,8 +572,9 @@ impl Client {
     /// # Errors
     /// As there, and if the hub cannot be reached or shows another history.
     pub async fn verify_receipt_online(&self, file: &ReceiptFile) -> Result<Verdict> {
-        let seen = seinpost_protocol::checkpoint::Seen::parse(file.receipt.checkpoint.clone())
-            .map_err(|bad| Error::not_verified(bad.reason(), format!("the receipt's checkpoint does not hold: {bad}")))?;
+        let seen = seinpost_protocol::checkpoint::Seen::parse(file.receipt.checkpoint.clone()).map_err(|bad| {
+            Error::not_verified(bad.reason(), format!("the receipt's checkpoint does not hold: {bad}"))
+        })?;
         self.covenant_by_digest(&file.covenant).await?;
         if let Ok((_, _, Some(record))) = receipt::open(&file.receipt) {
             self.lists(&record.crl_sha256).await?;
@@ -550,7 +585,9 @@ impl Client {
         let consistency = self.consistency(old, new).await?;
         let linked = self.link_receipt(&asked, &file.receipt, &consistency).await?;
         let mut verdict = self.verify_receipt(file)?;
-        verdict.not_proven.retain(|open| !matches!(open, NotProven::SameForAll { pinned_size: Some(_) } | NotProven::RetiredKey { .. }));
+        verdict.not_proven.retain(|open| {
+            !matches!(open, NotProven::SameForAll { pinned_size: Some(_) } | NotProven::RetiredKey { .. })
+        });
         if !verdict.proven.contains(&Proven::PinnedHistory) {
             verdict.proven.insert(1, Proven::PinnedHistory);
         }

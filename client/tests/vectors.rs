@@ -27,9 +27,32 @@ use zeroize::Zeroizing;
 
 /// What the protocol crate's own runner asks.
 const OPS_OF_THE_PROTOCOL: &[&str] = &[
-    "acceptance", "act", "answer", "canonical", "checkpoint", "consistency", "covenant", "envelope", "gossip", "head",
-    "head-lie", "header", "inclusion", "item", "pae", "permit", "receipt", "record", "resolve", "retired", "seen",
-    "statement", "submit", "tree", "verify", "window",
+    "acceptance",
+    "act",
+    "answer",
+    "canonical",
+    "checkpoint",
+    "consistency",
+    "covenant",
+    "envelope",
+    "gossip",
+    "head",
+    "head-lie",
+    "header",
+    "inclusion",
+    "item",
+    "pae",
+    "permit",
+    "receipt",
+    "record",
+    "resolve",
+    "retired",
+    "seen",
+    "statement",
+    "submit",
+    "tree",
+    "verify",
+    "window",
 ];
 
 /// What is asked here. `encapsulation-key` is asked there too: the protocol checks a key by hand, hpke by its own.
@@ -43,8 +66,19 @@ const OPS: &[(&str, Op)] = &[
 
 /// Words of which the product's own reason must be the same; by any other word only the refusal is demanded.
 const WORDS: &[&str] = &[
-    "COMMITMENT_MISMATCH", "CONTENT_TOO_LARGE", "CONTENT_UNREADABLE", "ENCAPSULATION_KEY", "HUB_FAULT", "KEY_NOT_MINE",
-    "PADDING", "SIZE_CLASS", "SUITE", "UNREADABLE_KEY", "WRAPPED_LENGTH", "SIGNATURE", "CERTIFICATE_DIGEST",
+    "COMMITMENT_MISMATCH",
+    "CONTENT_TOO_LARGE",
+    "CONTENT_UNREADABLE",
+    "ENCAPSULATION_KEY",
+    "HUB_FAULT",
+    "KEY_NOT_MINE",
+    "PADDING",
+    "SIZE_CLASS",
+    "SUITE",
+    "UNREADABLE_KEY",
+    "WRAPPED_LENGTH",
+    "SIGNATURE",
+    "CERTIFICATE_DIGEST",
 ];
 
 type Op = fn(&Inputs) -> Result<Value, String>;
@@ -126,7 +160,11 @@ fn check(case: &Value, inputs: &Inputs, ask: Op) -> Result<(), String> {
         (Some("refused"), Ok(_)) => Err(format!("accepted, though {}", case["reason"])),
         (Some("refused"), Err(got)) => {
             let want = case["reason"].as_str().unwrap();
-            if WORDS.contains(&want) && got != want { Err(format!("refused for {got}, not for {want}")) } else { Ok(()) }
+            if WORDS.contains(&want) && got != want {
+                Err(format!("refused for {got}, not for {want}"))
+            } else {
+                Ok(())
+            }
         }
         (want, _) => Err(format!("want {want:?} is not known")),
     }
@@ -288,11 +326,8 @@ impl KeySchedule {
         let shared_secret = XWing::decap(&private, None, &encapsulation).unwrap().0.to_vec();
 
         let suite = b"HPKE\x64\x7a\x00\x01\x00\x02";
-        let extract = |salt: &[u8], label: &[u8], ikm: &[u8]| {
-            mac(salt, &[&b"HPKE-v1"[..], suite, label, ikm].concat())
-        };
-        let context =
-            [&[0][..], &extract(b"", b"psk_id_hash", b""), &extract(b"", b"info_hash", info)].concat();
+        let extract = |salt: &[u8], label: &[u8], ikm: &[u8]| mac(salt, &[&b"HPKE-v1"[..], suite, label, ikm].concat());
+        let context = [&[0][..], &extract(b"", b"psk_id_hash", b""), &extract(b"", b"info_hash", info)].concat();
         let secret = extract(&shared_secret, b"secret", b"");
         let expand = |label: &[u8], length: u16| {
             let labeled = [&length.to_be_bytes()[..], b"HPKE-v1", suite, label, &context, &[1]].concat();
