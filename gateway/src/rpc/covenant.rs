@@ -37,6 +37,7 @@ impl CovenantService for CovenantDesk {
         &self,
         request: Request<wire::GetCovenantRequest>,
     ) -> Result<Response<wire::GetCovenantResponse>, Status> {
+        self.0.caught_up().await?;
         let serial = match request.into_inner().serial {
             0 => self.0.state(|state| state.newest_covenant().map(|covenant| covenant.serial)),
             serial => Some(serial),
@@ -67,6 +68,7 @@ impl CovenantService for CovenantDesk {
     ) -> Result<Response<wire::GetCertificateResponse>, Status> {
         let wire::GetCertificateRequest { sha256, seen_size } = request.into_inner();
         let sha256 = digest(&sha256, "sha256")?;
+        self.0.caught_up().await?;
         let answer = self.0.blocking(move |desk| {
             let index = desk.reader.certificate(&sha256).map_err(fault)?.ok_or_else(none)?;
             let mut chain = desk.blobs_at(index, BlobKind::Chain)?.into_iter();
@@ -84,6 +86,7 @@ impl CovenantService for CovenantDesk {
         request: Request<wire::GetRevocationListRequest>,
     ) -> Result<Response<wire::GetRevocationListResponse>, Status> {
         let sha256 = request.into_inner().sha256;
+        self.0.caught_up().await?;
         let wanted = if sha256.is_empty() {
             self.0.state(|state| state.newest_crls().map(|(_, crl)| crl.sha256).collect())
         } else {
@@ -106,6 +109,7 @@ impl CovenantService for CovenantDesk {
     ) -> Result<Response<wire::GetKeyStatementsResponse>, Status> {
         let wire::GetKeyStatementsRequest { address, after_serial, seen_size } = request.into_inner();
         let address = super::address(address.as_ref())?;
+        self.0.caught_up().await?;
         let newest_serial = self.0.state(|state| state.key_statement(address).map_or(0, |keys| keys.serial));
         let answer = self.0.blocking(move |desk| {
             let against = desk.newest();

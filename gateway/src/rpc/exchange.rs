@@ -78,6 +78,8 @@ impl ExchangeService for Exchange {
     async fn receive(&self, request: Request<wire::ReceiveRequest>) -> Result<Response<Self::ReceiveStream>, Status> {
         let address = own_address(&caller(&request)?, request.get_ref().address.as_ref())?;
         let leaving = leaving(&request)?;
+        // Whoever answered a delivery and comes back is not told of it again.
+        self.0.caught_up().await?;
         let watch = self.0.mailboxes.open(address).ok_or_else(|| Refused::of("TOO_MANY_STREAMS"))?;
         let wire::ReceiveRequest { after, seen_size, .. } = request.into_inner();
         let messages = receive::read(self.0.clone(), address, after, seen_size, watch, leaving);
@@ -91,6 +93,7 @@ impl ExchangeService for Exchange {
         let address = own_address(&caller(&request)?, request.get_ref().address.as_ref())?;
         let wire::GetItemRequest { which, seen_size, .. } = request.into_inner();
         let which = which.ok_or_else(|| Refused::of("FIELD").at("which"))?;
+        self.0.caught_up().await?;
         self.0.blocking(move |desk| get_item(desk, address, &which, seen_size)).await.map(Response::new)
     }
 
@@ -103,6 +106,7 @@ impl ExchangeService for Exchange {
         let name = format!("ListItems {address} {wanted:?}");
         let from = self.0.pages.place(&name, &request.get_ref().page_token)?.map(|(_, index)| index);
         let rows = page::rows(request.get_ref().page_size);
+        self.0.caught_up().await?;
         let (items, last) = self.0.state(|state| list_items(state, address, &wanted, from, rows));
         let next_page_token = last.map(|last| self.0.pages.token(&name, 0, last)).unwrap_or_default();
         Ok(Response::new(wire::ListItemsResponse { items, next_page_token }))

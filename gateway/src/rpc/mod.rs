@@ -168,6 +168,14 @@ impl Desk {
         self.applied.wait(index).await.map_err(fault)
     }
 
+    /// Waits until all that is durable now can be read: who was told that something is recorded finds it.
+    async fn caught_up(&self) -> Result<(), Status> {
+        match self.newest_size() {
+            0 => Ok(()),
+            size => self.applied_past(size - 1).await,
+        }
+    }
+
     /// Reads a record.
     fn entry(&self, index: u64) -> Result<Entry, Status> {
         let entry = self.reader.entry(index).map_err(fault)?;

@@ -38,6 +38,7 @@ impl OperationsService for Operations {
         if from.is_none() {
             self.0.record_access(who, "/seinpost.v1.OperationsService/ListDeliveries", filter).await?;
         }
+        self.0.caught_up().await?;
         let now = self.0.now();
         let covenant = self.0.covenants.ruling(now);
         let rows = page::rows(request.page_size);

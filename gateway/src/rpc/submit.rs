@@ -203,7 +203,15 @@ impl Timely {
         let signer = self.0.0.0.item.signer();
         let (leaf, address) = (signer.certificate_sha256, signer.address);
         let unknown = || Refused::of("CERTIFICATE_UNKNOWN").at("signer.certificate_sha256");
-        let published = desk.state(|state| state.certificate(&leaf).copied()).ok_or_else(unknown)?;
+        let ask = || desk.state(|state| state.certificate(&leaf).copied());
+        let published = match ask() {
+            Some(published) => published,
+            // Published a moment ago, perhaps: durable, and not yet in the copy that is asked.
+            None => {
+                desk.caught_up().await?;
+                ask().ok_or_else(unknown)?
+            }
+        };
         let crls = desk.intake.crls();
         let verified = match desk.signers.kept(leaf, &covenant, &crls) {
             Some(verified) => verified,
@@ -291,7 +299,8 @@ impl Linked {
         let signer = item.signer();
         let named = signer.covenant_digest;
         // An older one is no ground for refusal; one that was never adopted is news.
-        if named != covenant.digest() && !desk.state(|state| state.covenants().any(|adopted| adopted.digest == named)) {
+        let adopted = || desk.state(|state| state.covenants().any(|adopted| adopted.digest == named));
+        if named != covenant.digest() && !adopted() {
             warn!(covenant = %named, agency = %signer.address.oin, "ALARM: an item names a covenant that was never adopted");
             metrics::counter!("seinpost_unknown_covenants_total").increment(1);
             return Err(Refused::of("COVENANT_UNKNOWN").at("signer.covenant_digest"));
@@ -343,6 +352,7 @@ impl Linked {
     /// Checks that an answer names the very delivery that its signer got: the signer saw that record and no other.
     async fn names_its_delivery(&self, desk: &Arc<Desk>, item: Digest, named: Digest) -> Result<(), Refused> {
         let signer = self.0.signer();
+        // Whoever read the delivery read it from what is applied, so there is nothing to wait for.
         let Some(index) = desk.state(|state| state.delivery(item, signer).map(|delivery| delivery.index)) else {
             return Err(Refused::of("DELIVERY_UNKNOWN").at("item_digest"));
         };
