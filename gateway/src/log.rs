@@ -119,8 +119,14 @@ impl Log {
                 addressee.commitment = consignment.commitment.into();
             }
         }
+        // A record that names nothing before it though there was something would be no start for ever after.
+        assert!(self.heads.lead_to(event), "core and log count alike, also at record {}", event.index);
         let bytes = Bytes::from(record.encode_to_vec());
-        debug_assert!(record::decode(bytes.clone()).is_ok(), "what is written can be read: {event:?}");
+        debug_assert!(
+            record::decode(bytes.clone()).is_ok(),
+            "what is written can be read, also record {}",
+            event.index
+        );
         let commitment = commitment(&salt, &bytes);
         self.heads.move_on(event, commitment);
         Entry::new(bytes, salt, commitment)
@@ -195,6 +201,9 @@ impl Replayed {
             }
             let mut written = record.clone();
             self.heads.fill(&event, &mut written);
+            if !self.heads.lead_to(&event) {
+                return Err(broken("leaves a gap in its mailbox or conversation"));
+            }
             if (&written.mailbox, &written.conversation) != (&record.mailbox, &record.conversation) {
                 return Err(broken("names another record before it in its mailbox or conversation"));
             }
@@ -231,6 +240,17 @@ impl Heads {
             let last = self.conversations.get(&id).and_then(|(_, parties)| parties.get(&address));
             (place.previous_index, place.previous_commitment) = previous(place.number, last);
         }
+    }
+
+    /// Says whether an event's numbers are the next ones in its mailbox and its conversation.
+    fn lead_to(&self, event: &Event) -> bool {
+        let Audience::Address(address) = event.audience else {
+            return event.mailbox.is_none() && event.conversation.is_none();
+        };
+        let next = |last: Option<&Place>| last.map_or(0, |last| last.number).checked_add(1);
+        let in_conversation = |id| self.conversations.get(&id).and_then(|(_, parties)| parties.get(&address));
+        event.mailbox.is_none_or(|number| next(self.mailboxes.get(&address)) == Some(number))
+            && event.conversation.is_none_or(|(id, number)| next(in_conversation(id)) == Some(number))
     }
 
     /// Makes a record the last of its mailbox and its conversation. Conversations are forgotten when core forgets them.

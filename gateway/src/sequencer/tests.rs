@@ -465,6 +465,45 @@ async fn a_write_that_fails_is_never_answered_and_the_restart_finds_out_what_was
 }
 
 #[tokio::test]
+async fn every_receipt_stays_true_whichever_write_fails() {
+    let commands = || [covenant(), key_statement(), signal(1), signal(2), answer_to(1), signal(3), answer_to(3)];
+    for fails_at in 0..commands().len() as u64 {
+        for write in [Write::Lost, Write::Kept] {
+            let memory = MemoryJournal::new();
+            let failing = |journal| Box::new(faulty::Faulty::new(journal, fails_at, write)) as Box<dyn Journal>;
+            let hub = open_with(&memory, noon(), failing, |store| Box::new(store));
+            let mut receipts: Vec<Option<(u64, Digest)>> = Vec::new();
+            for command in commands() {
+                receipts.push(match hub.submit(command).await {
+                    Outcome::Recorded { durable, index } => {
+                        Some((index, durable.entries[(index - durable.base) as usize].commitment))
+                    }
+                    Outcome::Stopped => None,
+                    other => panic!("{other:?}"),
+                });
+            }
+            assert_eq!(receipts.iter().flatten().count() as u64, fails_at);
+            assert!(hub.running.stop().is_err());
+
+            let hub = open(&memory);
+            for (command, receipt) in std::iter::zip(commands(), receipts) {
+                let (index, recorded) = match hub.submit(command).await {
+                    Outcome::Recorded { index, .. } => (index, true),
+                    Outcome::Already { index } => (index, false),
+                    other => panic!("{other:?}"),
+                };
+                hub.applied.wait(index).await.unwrap();
+                if let Some((known, commitment)) = receipt {
+                    assert_eq!((index, recorded), (known, false));
+                    assert_eq!(hub.reader.entry(index).unwrap().unwrap().commitment, commitment);
+                }
+            }
+            hub.stop();
+        }
+    }
+}
+
+#[tokio::test]
 async fn whatever_waits_when_a_write_fails_hears_that_the_gateway_stopped() {
     let memory = MemoryJournal::new();
     let (release, gate) = mpsc::channel();
