@@ -81,6 +81,15 @@ impl AuditReport {
     }
 }
 
+/// A copy of the log: its end, and every leaf as the gateway showed it.
+#[derive(Debug, Clone)]
+pub struct LogCopy {
+    /// The checkpoint, a signed note.
+    pub note: Bytes,
+    /// The leaves in order, opened where whoever copied may see them.
+    pub leaves: Vec<wire::ListRecordsResponse>,
+}
+
 /// Something that is wrong with the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditFault {
@@ -164,6 +173,46 @@ impl Client {
         self.link_note(&asked, &note, &self.consistency(asked.pin().size.min(checkpoint.size), checkpoint.size).await?)
             .await?;
         progress(Progress { done: checkpoint.size, of: checkpoint.size });
+        Ok(walk.report(checkpoint, asked.pin().size))
+    }
+
+    /// Copies the log up to its newest checkpoint, for an audit that another makes or that comes later.
+    ///
+    /// # Errors
+    /// If the gateway cannot be reached, or its checkpoint does not hold.
+    pub async fn copy_log(&self) -> Result<LogCopy> {
+        self.refresh_covenant().await?;
+        let (checkpoint, note) = self.end_of_log(&self.asked()?).await?;
+        let connection = &self.inner.connection;
+        let question = wire::ListRecordsRequest { from: 0, to: checkpoint.size };
+        let answer = connection.audit().list_records(tonic::Request::new(question)).await;
+        let mut stream = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let mut leaves = Vec::new();
+        while let Some(leaf) = stream.message().await.map_err(|status| connection.error(&status))? {
+            leaves.push(leaf);
+        }
+        Ok(LogCopy { note, leaves })
+    }
+
+    /// Verifies a copy of the log as [`Client::audit`] verifies the log itself; nothing is pinned.
+    ///
+    /// # Errors
+    /// If its checkpoint is not of this log or not what its leaves add up to. What is wrong with single records is in the
+    /// report.
+    pub async fn audit_copy(&self, copy: &LogCopy) -> Result<AuditReport> {
+        let asked = self.asked()?;
+        let checkpoint = seinpost_protocol::checkpoint::open(&copy.note, self.origin(), &self.log_keys())
+            .map_err(|bad| Error::not_verified(bad.reason(), format!("the copy's checkpoint does not hold: {bad}")))?;
+        let mut walk = Walk::new(*asked.pin());
+        for (index, leaf) in copy.leaves.iter().enumerate() {
+            let commitment = Digest::try_from(&leaf.commitment)
+                .ok()
+                .filter(|_| leaf.index == index as u64 && leaf.index < checkpoint.size)
+                .ok_or_else(|| Error::not_verified("RECORD_ORDER", format!("the copy's leaf {index} is not that of record {index}")))?;
+            walk.take(self, leaf, &commitment).await?;
+        }
+        self.judge_tree(&walk, &asked, &checkpoint, &copy.note)?;
+        walk.finish(checkpoint.size);
         Ok(walk.report(checkpoint, asked.pin().size))
     }
 

@@ -27,4 +27,6 @@ pub mod status;
 pub mod answer;
 pub mod verify;
 pub mod audit;
+pub mod records;
 pub mod content;
+pub mod cli;

@@ -196,7 +196,7 @@ pub struct Submitted {
 pub struct Consigned {
     /// To whom.
     pub to: Address,
-    /// The rule by which it was permitted; empty for answers and key statements.
+    /// The rule by which it was permitted; `answer` or `key-statement` where the format itself permits it.
     pub rule_id: String,
     /// Its index in the log.
     pub index: u64,

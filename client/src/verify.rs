@@ -226,7 +226,7 @@ pub enum Proven {
     Promised {
         /// To whom.
         to: Address,
-        /// By which rule; empty for answers and key statements.
+        /// By which rule; `answer` or `key-statement` where the format itself permits it.
         rule_id: String,
         /// The index.
         index: u64,
@@ -298,7 +298,7 @@ impl fmt::Display for Proven {
             }
             Self::PinnedHistory => f.write_str("that log is of the history that this client has pinned"),
             Self::Accepted { from, at } => write!(f, "the hub accepted it from {from} at {at}"),
-            Self::Promised { to, rule_id, index, commitment } if rule_id.is_empty() => {
+            Self::Promised { to, rule_id, index, commitment } if ["answer", "key-statement"].contains(&rule_id.as_str()) => {
                 write!(f, "the hub put it in the mailbox of {to}, at {index} in the log (commitment {commitment})")
             }
             Self::Promised { to, rule_id, index, commitment } => {

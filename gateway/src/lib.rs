@@ -29,5 +29,6 @@ pub mod health;
 pub mod metrics;
 pub mod serve;
 pub mod init;
+pub mod dev;
 #[cfg(test)]
 mod samples;

@@ -1,4 +1,4 @@
-//! The command line of the gateway: `serve`, `check`, `init`.
+//! The command line of the gateway: `serve`, `check`, `init`, and `dev`, which plays both sides on one machine.
 //!
 //! In come arguments; out go a running gateway, or every fault at once with what would help. Exit codes are those of
 //! all the project's commands: 0 done, 2 wrong use or configuration, 70 a fault of ours.
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use seinpost_gateway::clock::Clock;
 use seinpost_gateway::config::{Config, Fault, Format, Sources};
+use seinpost_gateway::dev;
 use seinpost_gateway::init;
 use seinpost_gateway::serve::{Gateway, NoStart, Options, check as check_files};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
     name = "seinpost-gateway",
     version,
     after_help = "Examples:\n  \
+    seinpost-gateway dev\n  \
     seinpost-gateway init --dir hub --origin seinpost.example/log\n  \
     seinpost-gateway check --config hub/gateway.toml\n  \
     seinpost-gateway serve --config hub/gateway.toml"
@@ -39,6 +41,8 @@ enum Verb {
     Check(Check),
     /// Writes a commented configuration and a new log key into a folder.
     Init(Init),
+    /// Sets up a hub with its agencies on this machine, tells the story of one signal, and serves.
+    Dev(dev::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +88,10 @@ const USE: u8 = 2;
 const FAULT: u8 = 70;
 
 fn main() -> ExitCode {
+    // Called by the client's name, as `dev` arranges it, this is the client.
+    if let Some(code) = dev::as_client(&std::env::args_os().collect::<Vec<_>>()) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(help) => {
@@ -95,8 +103,20 @@ fn main() -> ExitCode {
         Verb::Serve(arguments) => serve(&arguments),
         Verb::Check(arguments) => check(&arguments),
         Verb::Init(arguments) => begin(&arguments),
+        Verb::Dev(arguments) => develop(&arguments),
     };
     ExitCode::from(code)
+}
+
+fn develop(arguments: &dev::Arguments) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("the threads cannot be started", &error.to_string()),
+    };
+    match runtime.block_on(dev::run(arguments)) {
+        Ok(()) => DONE,
+        Err(error) => failed("the development hub cannot go on", &error.to_string()),
+    }
 }
 
 fn serve(arguments: &Serve) -> u8 {

@@ -18,40 +18,40 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         Exit codes: 0 done · 1 refused · 2 wrong use · 3 not verified, evidence saved · 4 not found · \
         5 not reachable, try again · 6 not allowed · 70 a fault of ours · 130 interrupted"
 )]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub(super) global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 /// Flags that mean the same everywhere.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
-pub struct Global {
+pub(super) struct Global {
     /// The profile: a file, or the name of one in the configuration folder.
     #[arg(long, global = true, env = "SEINPOST_PROFILE", value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    pub(super) profile: Option<PathBuf>,
     /// How to print: tables for people, one JSON document, or one JSON object a line.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
-    pub output: Format,
+    pub(super) output: Format,
     /// Print only what a script needs, such as the id.
     #[arg(long, short, global = true)]
-    pub quiet: bool,
+    pub(super) quiet: bool,
     /// Language of the covenant's labels and reasons; else by LC_MESSAGES.
     #[arg(long, global = true, value_enum, value_name = "LANG")]
-    pub lang: Option<Lang>,
+    pub(super) lang: Option<Lang>,
     /// Times as RFC 3339 instead of "12 min ago".
     #[arg(long, global = true)]
-    pub absolute: bool,
+    pub(super) absolute: bool,
     /// Colour: only on a terminal, always, or never; NO_COLOR is honoured.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
-    pub color: Colour,
+    pub(super) color: Colour,
 }
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Tables and sentences, for people.
     Table,
     /// One JSON document.
@@ -62,7 +62,7 @@ pub enum Format {
 
 /// Language of the covenant's labels and reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Lang {
+pub(super) enum Lang {
     /// Dutch.
     Nl,
     /// English.
@@ -71,7 +71,7 @@ pub enum Lang {
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub(super) enum Colour {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
     /// Always.
@@ -81,7 +81,7 @@ pub enum Colour {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Write a profile and print what a registrar needs to enrol it.
     #[command(
         after_help = "Example:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/"
@@ -136,35 +136,35 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Init {
+pub(super) struct Init {
     /// The hub's file, as its operator handed it out; compare its digest by telephone.
     #[arg(long, value_name = "FILE")]
-    pub hub: PathBuf,
+    pub(super) hub: PathBuf,
     /// Address of the gateway.
     #[arg(long, value_name = "HOST:PORT")]
-    pub gateway: String,
+    pub(super) gateway: String,
     /// The function in which this profile acts.
     #[arg(long, value_name = "FUNCTION")]
-    pub function: String,
+    pub(super) function: String,
     /// Transport certificate, PEM, leaf first.
     #[arg(long, value_name = "FILE")]
-    pub tls_cert: PathBuf,
+    pub(super) tls_cert: PathBuf,
     /// Its private key, PKCS#8 PEM.
     #[arg(long, value_name = "FILE")]
-    pub tls_key: PathBuf,
+    pub(super) tls_key: PathBuf,
     /// Signing certificate, PEM, leaf first.
     #[arg(long, value_name = "FILE")]
-    pub sign_cert: PathBuf,
+    pub(super) sign_cert: PathBuf,
     /// Its private key, PKCS#8 PEM.
     #[arg(long, value_name = "FILE")]
-    pub sign_key: PathBuf,
+    pub(super) sign_key: PathBuf,
     /// Folder for the profile; it must not hold one yet.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
-    pub into: PathBuf,
+    pub(super) into: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Keys {
+pub(super) enum Keys {
     /// Make a new sealing key for this address; publish it next.
     New,
     /// Publish the signing certificate and the newest sealing key.
@@ -174,108 +174,108 @@ pub enum Keys {
 }
 
 #[derive(Debug, Args)]
-pub struct Template {
+pub(super) struct Template {
     /// Type of signal: EXPLOITATION_SIGNAL, CONSULTATION or CONSULTATION_ADVICE.
     #[arg(value_name = "TYPE")]
-    pub signal_type: String,
+    pub(super) signal_type: String,
 }
 
 #[derive(Debug, Args)]
-pub struct Send {
+pub(super) struct Send {
     /// The signal, a JSON file; - for standard input.
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub(super) file: PathBuf,
     /// Only check and resolve: who would be able to read it, under which rule.
     #[arg(long)]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Use the citizen service number although the covenant does not list this function for it.
     #[arg(long)]
-    pub bsn_allowed: bool,
+    pub(super) bsn_allowed: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Receive {
+pub(super) struct Receive {
     /// Keep waiting for more.
     #[arg(long, short)]
-    pub follow: bool,
+    pub(super) follow: bool,
     /// Folder that gets a folder per signal; else the profile's inbox.
     #[arg(long, value_name = "FOLDER")]
-    pub into: Option<PathBuf>,
+    pub(super) into: Option<PathBuf>,
     /// Answer what could be opened as readable, after it was written.
     #[arg(long)]
-    pub ack: bool,
+    pub(super) ack: bool,
     /// Print the content on standard output.
     #[arg(long)]
-    pub show: bool,
-    /// Begin after this mailbox number instead of where this profile left off; 0 restores everything.
-    #[arg(long, value_name = "NUMBER")]
-    pub after: Option<u64>,
+    pub(super) show: bool,
+    /// Begin at the first record that is still there instead of where this profile left off.
+    #[arg(long)]
+    pub(super) again: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Ack {
+pub(super) struct Ack {
     /// Id of the signal, or its first characters where they are unique.
-    pub id: String,
+    pub(super) id: String,
 }
 
 #[derive(Debug, Args)]
-pub struct Reject {
+pub(super) struct Reject {
     /// Id of the signal, or its first characters where they are unique.
-    pub id: String,
+    pub(super) id: String,
     /// The answer: UNREADABLE_KEY, WRONG_RECIPIENT, NOT_COMPETENT, EXCESS_DATA, PROFILE_VIOLATION, COMMITMENT_MISMATCH or DUPLICATE_OF.
-    pub code: String,
+    pub(super) code: String,
     /// With WRONG_RECIPIENT: the function whose task it is.
     #[arg(long, value_name = "FUNCTION")]
-    pub better: Option<String>,
+    pub(super) better: Option<String>,
     /// With DUPLICATE_OF: the earlier signal's id or digest.
     #[arg(long, value_name = "ID")]
-    pub duplicate_of: Option<String>,
+    pub(super) duplicate_of: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct Status {
+pub(super) struct Status {
     /// Id of a signal that was sent, or its first characters where they are unique; or an item's digest.
-    pub id: String,
+    pub(super) id: String,
 }
 
 #[derive(Debug, Args)]
-pub struct List {
+pub(super) struct List {
     /// Only what still waits for an answer.
     #[arg(long)]
-    pub waiting: bool,
+    pub(super) waiting: bool,
     /// Only what this address sent.
     #[arg(long, conflicts_with = "received")]
-    pub sent: bool,
+    pub(super) sent: bool,
     /// Only what this address received.
     #[arg(long)]
-    pub received: bool,
+    pub(super) received: bool,
     /// Only this type.
     #[arg(long = "type", value_name = "TYPE")]
-    pub signal_type: Option<String>,
+    pub(super) signal_type: Option<String>,
     /// At most so many rows.
     #[arg(long, default_value_t = 50, value_name = "N")]
-    pub limit: u32,
+    pub(super) limit: u32,
 }
 
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(super) struct Verify {
     /// The receipt file.
-    pub receipt: PathBuf,
+    pub(super) receipt: PathBuf,
 }
 
 #[derive(Debug, Args)]
-pub struct Route {
+pub(super) struct Route {
     /// The function looked for.
-    pub function: String,
+    pub(super) function: String,
     /// Code of the municipality, four digits.
-    pub municipality: String,
+    pub(super) municipality: String,
     /// Type of signal that would be sent.
     #[arg(long = "type", value_name = "TYPE", default_value = "EXPLOITATION_SIGNAL")]
-    pub signal_type: String,
+    pub(super) signal_type: String,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Covenant {
+pub(super) enum Covenant {
     /// Show the covenant in force: participants, routes, rules, lists.
     Show(CovenantShow),
     /// Verify a covenant file, or the one in force, against what this profile trusts.
@@ -283,29 +283,29 @@ pub enum Covenant {
 }
 
 #[derive(Debug, Args)]
-pub struct CovenantShow {
+pub(super) struct CovenantShow {
     /// Which part: summary, participants, routes, rules, profiles, clocks.
     #[arg(default_value = "summary")]
-    pub part: String,
+    pub(super) part: String,
     /// Only rows that hold this text.
     #[arg(long, value_name = "TEXT")]
-    pub filter: Option<String>,
+    pub(super) filter: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct CovenantVerify {
+pub(super) struct CovenantVerify {
     /// A covenant file; none: fetch the one in force.
-    pub file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct Codes {
+pub(super) struct Codes {
     /// The list; none: all lists.
-    pub list: Option<String>,
+    pub(super) list: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Audit {
+pub(super) enum Audit {
     /// Fetch the newest checkpoint and check that it extends what this profile saw.
     Checkpoint,
     /// List records that this profile may see.
@@ -316,27 +316,27 @@ pub enum Audit {
 }
 
 #[derive(Debug, Args)]
-pub struct AuditRecords {
+pub(super) struct AuditRecords {
     /// First index.
     #[arg(long, default_value_t = 0, value_name = "INDEX")]
-    pub from: u64,
+    pub(super) from: u64,
     /// Index after the last; else the newest.
     #[arg(long, value_name = "INDEX")]
-    pub to: Option<u64>,
+    pub(super) to: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Ops {
+pub(super) enum Ops {
     /// List deliveries, oldest open first; what is late is marked, with whom to call.
     Deliveries(OpsDeliveries),
 }
 
 #[derive(Debug, Args)]
-pub struct OpsDeliveries {
+pub(super) struct OpsDeliveries {
     /// Only those whose answer is late.
     #[arg(long)]
-    pub late: bool,
+    pub(super) late: bool,
     /// At most so many rows.
     #[arg(long, default_value_t = 50, value_name = "N")]
-    pub limit: u32,
+    pub(super) limit: u32,
 }

@@ -1,19 +1,26 @@
-//! `send`, `receive`, `ack`, `reject`, `status`, `list`: the daily work of an agency.
+//! `send` and `receive`: the daily work of an agency.
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use prost::Message as _;
 use seinpost_protocol::address::function_code;
 use seinpost_protocol::content::CONTENT_BYTES_MAX;
+use seinpost_protocol::wire;
 
-use super::args::Send;
+use super::args::{Receive, Send};
 use super::enrol::short;
 use super::print::{Cell, Printer, column};
 use super::{Doing as _, Outcome, report};
+use crate::answer::{Delivery, Say};
 use crate::client::Client;
 use crate::content::draft::{self, Writer, type_code};
 use crate::content::{self, Check};
 use crate::error::{Error, Fault, Result};
+use crate::inbox::{Inbox, describe};
+use crate::receive::{Received, ReceivedSignal, SignalContent, Start};
 use crate::send::{KeepCopy, Outgoing, Plan, Submitted};
 
 /// Largest file that is read as a signal: JSON takes a few times the bytes of its content.
@@ -122,6 +129,166 @@ fn dry_run(draft: &content::Draft, plan: &Plan, printer: &Printer) -> u8 {
     ];
     printer.rows(&columns, &rows, "nobody");
     report::DONE
+}
+
+/// How long `receive` waits for the mailbox to say what it holds, and for each thing that it said.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// `seinpost receive`: everything is verified, written and flushed before it is acknowledged or answered.
+pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Printer) -> Outcome {
+    let deed = "the mailbox cannot be received";
+    let inbox = match &arguments.into {
+        Some(folder) => Inbox::open(folder),
+        None => client.inbox(),
+    };
+    let inbox = inbox.doing(deed)?;
+    let start = if arguments.again { Start::Beginning } else { Start::Pinned };
+    let mut mailbox = client.receive(start, Arc::new(Check::default())).await.doing(deed)?;
+    let (mut code, mut came) = (report::DONE, 0_u32);
+    loop {
+        let received = if arguments.follow {
+            mailbox.next().await.doing(deed)?
+        } else {
+            match mailbox.next_within(PATIENCE).await.doing(deed)? {
+                Some(received) => received,
+                None => break,
+            }
+        };
+        let kept = inbox.keep(&received).doing(deed)?;
+        mailbox.acknowledge(&received).doing(deed)?;
+        if matches!(received, Received::Withheld(_) | Received::Alarm(_)) {
+            code = report::NOT_VERIFIED;
+        }
+        if received.place().is_some() || matches!(received, Received::Alarm(_)) {
+            came += 1;
+            tell(&received, kept.as_deref(), arguments.show, client, printer);
+        }
+        if arguments.ack
+            && let Received::Signal(signal) = &received
+        {
+            acknowledge(signal, client, printer).await.doing("the signal cannot be acknowledged")?;
+        }
+        if !arguments.follow && mailbox.is_drained() {
+            break;
+        }
+    }
+    if came == 0 {
+        printer.note("nothing new");
+    }
+    Ok(code)
+}
+
+/// Answers what was readable; what was not is for a person to look at, who answers with `ack` or `reject`.
+async fn acknowledge(signal: &ReceivedSignal, client: &Client, printer: &Printer) -> Result<()> {
+    if signal.content.answer() != Some(wire::AnswerCode::DeliveredReadable) {
+        printer.note("  not answered: look at it, and answer with seinpost ack or seinpost reject");
+        return Ok(());
+    }
+    match client.answer(Delivery::from(signal), Say::Readable).await {
+        Ok(submitted) => {
+            printer.note(format!("  answered DELIVERED_READABLE; receipt {}", submitted.receipt.display()));
+            Ok(())
+        }
+        // It was answered before this profile lost its place: that answer stands.
+        Err(Error::Refused(refusal)) if refusal.reason == "ALREADY_ANSWERED" => {
+            printer.note("  answered before");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, printer: &Printer) {
+    let content = match received {
+        Received::Signal(signal) if show => shown(signal),
+        _ => None,
+    };
+    if !printer.for_people() {
+        if printer.quiet {
+            if let Received::Signal(signal) = received {
+                printer.line(signal.arrived.item.signer().item_id.to_string());
+            }
+            return;
+        }
+        let mut object = describe(received);
+        object["folder"] = kept.map(|path| path.display().to_string()).into();
+        if let Some(content) = content {
+            object["content"] = content;
+        }
+        printer.json(&object);
+        return;
+    }
+    match received {
+        Received::Signal(signal) => tell_signal(signal, client, printer),
+        Received::Answer(answer) => printer.line(format!(
+            "answer     {} to {} by {}",
+            answer.answer.code.as_str_name().trim_start_matches("ANSWER_CODE_"),
+            answer.signal_id,
+            answer.arrived.item.signer().address
+        )),
+        Received::Notice(notice) => {
+            printer.line(format!("notice     {} at {} ({})", notice.event.name(), notice.recipient, short(&notice.item_digest)));
+        }
+        Received::KeyStatement(statement) if statement.is_own => {
+            printer.line(format!("key        statement {} of this address, made here", statement.statement.serial));
+        }
+        Received::KeyStatement(statement) => printer.line(printer.red(&format!(
+            "ALARM      key statement {} of this address was not made with this profile: if nobody of yours made it, \
+             somebody else has the signing key",
+            statement.statement.serial
+        ))),
+        Received::Withheld(withheld) => printer.line(printer.red(&format!("withheld   {}", withheld.error))),
+        Received::Alarm(alarm) => printer.line(printer.red(&format!("ALARM      {alarm}"))),
+        Received::Head(_) => {}
+    }
+    if let Some(path) = kept {
+        printer.note(format!("  {}", path.display()));
+    }
+    if let Some(content) = content {
+        printer.line(serde_json::to_string_pretty(&content).expect("a JSON value can be written"));
+    }
+}
+
+fn tell_signal(signal: &ReceivedSignal, client: &Client, printer: &Printer) {
+    let header = &signal.signal().header;
+    let from = header.signer.address;
+    let name = client.covenant().ok().and_then(|covenant| covenant.participant(from.oin).map(|from| from.name.clone()));
+    let urgency = header.urgency.as_str_name().trim_start_matches("URGENCY_");
+    printer.line(format!(
+        "signal     {} {} {urgency} from {}, {}",
+        header.signer.item_id,
+        type_code(header.signal_type),
+        name.unwrap_or_default(),
+        function_code(from.function)
+    ));
+    if header.urgency == wire::Urgency::Immediate {
+        printer.line(printer.red("  IMMEDIATE: call the sender first"));
+    }
+    if !header.handling.is_empty() {
+        let handling: Vec<&str> =
+            header.handling.iter().map(|handling| handling.as_str_name().trim_start_matches("HANDLING_")).collect();
+        printer.line(printer.yellow(&format!("  conditions: {}", handling.join(", "))));
+    }
+    if let Some(due) = signal.answer_due {
+        printer.line(format!("  answer due {}", printer.time(due.millis())));
+    }
+    match &signal.content {
+        SignalContent::Readable { .. } => {}
+        SignalContent::Unfit { fault, .. } => {
+            printer.line(printer.red(&format!("  not what its profile allows: {}", fault.answer.as_str_name().trim_start_matches("ANSWER_CODE_"))));
+            fault.faults.iter().for_each(|fault| printer.line(format!("    {fault}")));
+        }
+        SignalContent::Unreadable { reason, what, .. } => printer.line(printer.red(&format!("  not shown: {what} [{reason}]"))),
+        SignalContent::Erased => printer.line("  its content was erased at the hub by its retention class"),
+    }
+}
+
+/// The content as JSON, where there is one to show.
+fn shown(signal: &ReceivedSignal) -> Option<serde_json::Value> {
+    let (SignalContent::Readable { content, .. } | SignalContent::Unfit { content, .. }) = &signal.content else {
+        return None;
+    };
+    wire::Content::decode(content.as_bytes()).ok().map(|content| content::to_json(&content))
 }
 
 fn read(path: &Path) -> Result<String> {

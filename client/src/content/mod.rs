@@ -5,6 +5,7 @@
 //! bounds, numbers: `seinpost_protocol::content`) and against the content profile that the covenant gives its type
 //! ([`profile`]). Nothing here seals, sends, or keeps anything.
 
+mod check;
 pub mod draft;
 mod json;
 pub mod profile;
@@ -15,6 +16,7 @@ use prost_reflect::DynamicMessage;
 use seinpost_protocol::content::{self, Codes, FieldFault};
 use seinpost_protocol::wire;
 
+pub use check::Check;
 pub use draft::{Draft, DraftRecipient, Writer};
 pub use profile::{Departure, DepartureKind, departures};
 
