@@ -22,9 +22,9 @@ pub enum Fault {
         source: io::Error,
     },
     /// There is no room for the journal to go on. Nothing was written; when there is room again, it goes on.
-    #[error("no room for another journal segment at {}: {source}", path.display())]
+    #[error("no room for the journal at {}: {source}", path.display())]
     Full {
-        /// The file that could not be made.
+        /// The file or folder that would grow.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -43,6 +43,9 @@ pub struct Recovered {
     pub rebuilt: bool,
 }
 
+/// Takes a commit and its records with their indexes.
+pub type Each<'a> = dyn FnMut(&Durable, &[(u64, wire::Record)]) -> Result<(), Fault> + 'a;
+
 /// How far start-up is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -69,7 +72,7 @@ pub fn recover(
     journal: &dyn Journal,
     store: &mut dyn Store,
     head: Option<&Head>,
-    each: &mut dyn FnMut(&Durable, &[(u64, wire::Record)]) -> Result<(), Fault>,
+    each: &mut Each<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, Fault> {
     let size = journal.size();
@@ -77,7 +80,7 @@ pub fn recover(
         return Err(Fault::Shorter { journal: size, head: head.size });
     }
     // The tree asks the store for old nodes only once it serves; until then the store may still be replaced.
-    let reader: Arc<OnceLock<Arc<dyn Reader>>> = Arc::default();
+    let reader = Arc::new(OnceLock::<Arc<dyn Reader>>::new());
     let older = reader.clone();
     let tree = TreeMemory::new(Arc::new(move |tile| older.get()?.tile(0, tile).ok().flatten()));
 

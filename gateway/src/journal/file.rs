@@ -9,6 +9,7 @@
 //! [`Fault::Damage`], naming file and byte, and nobody starts on it. See [`frame`] for the bytes.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub struct FileJournal {
     buffer: Vec<u8>,
     stopped: bool,
     torn: Option<Torn>,
+    free_bytes_min: u64,
     segments: Arc<Segments>,
     _lock: File,
 }
@@ -141,6 +143,7 @@ impl FileJournal {
             buffer: Vec::new(),
             stopped: false,
             torn: None,
+            free_bytes_min: 0,
             segments,
             _lock: lock,
         };
@@ -150,6 +153,14 @@ impl FileJournal {
         }
         journal.wipe_torn()?;
         Ok(journal)
+    }
+
+    /// Keeps so many bytes of the disk free: below them nothing more is taken. The store and the head file grow too, and sled
+    /// does not survive a full disk; reading goes on, and so does intake as soon as there is room.
+    #[must_use]
+    pub const fn with_floor(mut self, free_bytes_min: u64) -> Self {
+        self.free_bytes_min = free_bytes_min;
+        self
     }
 
     /// Returns what was wiped when the journal was opened, for the operator's log.
@@ -244,7 +255,13 @@ impl Journal for FileJournal {
         if self.stopped {
             return Err(Fault::Stopped);
         }
-        if self.left() >= FRAME_BYTES_MAX as u64 { Ok(()) } else { self.await_next() }
+        if self.left() < FRAME_BYTES_MAX as u64 {
+            self.await_next()?;
+        }
+        if self.free_bytes_min > 0 && segment::free_bytes(&self.folder)? < self.free_bytes_min {
+            return Err(Fault::Full { path: self.folder.clone(), source: ErrorKind::StorageFull.into() });
+        }
+        Ok(())
     }
 
     fn append(&mut self, commit: Commit) -> Result<Durable, Fault> {

@@ -78,6 +78,13 @@ impl Segment {
     }
 }
 
+/// Returns how many bytes the disk of a folder still has for us.
+pub(super) fn free_bytes(folder: &Path) -> Result<u64, Fault> {
+    let disk =
+        rustix::fs::statvfs(folder).map_err(io::Error::from).map_err(Fault::disk("ask for the room at", folder))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// How much is zero-filled at a time: the disk is ours for the next commit soon again.
 const FILL_BYTES: usize = 1 << 20;
 

@@ -491,10 +491,40 @@ fn a_full_disk_is_told_before_a_batch_is_decided_and_the_journal_goes_on_when_th
 }
 
 #[test]
+fn below_the_floor_of_free_space_nothing_is_taken_and_what_is_there_can_be_read() {
+    let (data, mut hub, commits) = written(2);
+    let mut journal = open(data.path()).unwrap().with_floor(u64::MAX);
+    assert!(matches!(journal.prepare(), Err(Fault::Full { .. })));
+    assert_replays(&journal, &commits);
+    let mut journal = journal.with_floor(1);
+    journal.prepare().unwrap();
+    journal.append(hub.signals(1)).unwrap();
+}
+
+#[test]
+fn no_bytes_make_a_reader_panic() {
+    use proptest::prelude::*;
+
+    let mut frame = Vec::new();
+    frame::encode(&Hub::default().signals(1), &mut frame).unwrap();
+    let changes = prop::collection::vec((0..frame.len(), any::<u8>()), 0..6);
+    proptest!(|(garbage in prop::collection::vec(any::<u8>(), 0..3000), changes in changes, size in any::<u64>())| {
+        let _ = frame::decode(&Bytes::from(garbage.clone()));
+        let _ = frame::judge_tail(&garbage, size);
+        let mut changed = frame.clone();
+        changes.iter().for_each(|(at, byte)| changed[*at] = *byte);
+        let _ = frame::judge_tail(&changed, size);
+        if let Some(header) = garbage.first_chunk::<SECTOR>() {
+            prop_assert!(frame::Header::decode(header).is_err());
+        }
+    });
+}
+
+#[test]
 fn random_commits_survive_random_cuts() {
     use proptest::prelude::*;
 
-    proptest!(ProptestConfig::with_cases(64), |(sizes in prop::collection::vec(0_usize..6000, 1..8), keep in 0.0_f64..1.0)| {
+    proptest!(ProptestConfig::with_cases(32), |(sizes in prop::collection::vec(0_usize..6000, 1..8), keep in 0.0_f64..1.0)| {
         let data = tempfile::tempdir().unwrap();
         let mut hub = Hub::default();
         let mut journal = FileJournal::open(data.path(), Options { segment_bytes: 128 * 1024, ..options() }, None).unwrap();

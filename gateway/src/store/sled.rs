@@ -3,7 +3,7 @@
 //! sled 0.34.7 is fast and can be queried, and it is not to be trusted with the only copy: its `flush` syncs nothing on
 //! Linux, values above a limit go to files that are never synced, a flipped bit can panic, hang or silently cut its tail.
 //! Therefore: one tree, one writer, one atomic batch per apply with how far it is in the same batch; values of at most
-//! 64 KiB in segments of 8 MiB, so that none spills, which is asserted; our own `fdatasync` behind each flush; a version and
+//! 16 KiB in segments of 8 MiB, so that none spills, which is asserted; our own `fdatasync` behind each flush; a version and
 //! a CRC in each value; opening under a time limit, and every call guarded against panics. Whatever goes wrong, the folder is
 //! dropped and the store is built again from the journal.
 
@@ -29,8 +29,8 @@ use crate::commit::{BlobKind, Durable, Entry, Position};
 use crate::fault::Fault;
 use crate::tree::{TILE, subtree};
 
-/// sled's segments. A quarter of one is what a leaf of its tree may come to before it spills; seventeen values of 64 KiB are
-/// a little over half of that.
+/// sled's segments. A quarter of one is what a leaf of its tree may come to before it spills; seventeen of our largest values
+/// are an eighth of that.
 const SEGMENT_BYTES: usize = 8 << 20;
 /// What sled may keep of its pages in memory; what is read is mostly new, and the hub must do with 512 MiB altogether.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -47,7 +47,7 @@ const CHECKED_SHARE: u64 = 16;
 pub struct SledStore {
     /// `data`/store; in it one folder for each time the store was begun anew, of which the last counts.
     folder: PathBuf,
-    open: Open,
+    open: Database,
     shape: Shape,
     /// What checking has come to, while it goes on.
     checked: Option<Shape>,
@@ -55,7 +55,7 @@ pub struct SledStore {
 }
 
 /// An open database.
-struct Open {
+struct Database {
     /// sled's file, open for our own `fdatasync`.
     file: File,
     reader: Arc<SledReader>,
@@ -69,14 +69,14 @@ impl SledStore {
     pub fn open(data: &Path) -> Result<Self, Fault> {
         let folder = data.join("store");
         let last = last_generation(&folder)?;
-        let opened = last.map(|last| Open::open(&folder.join(last.to_string())));
+        let opened = last.map(|last| Database::open(&folder.join(last.to_string())));
         let (open, shape) = match opened {
             Some(Ok(opened)) => opened,
             Some(Err(fault)) => {
                 tracing::warn!(%fault, "the store cannot be used and is built again from the journal");
-                Open::begin(&folder)?
+                Database::begin(&folder)?
             }
-            None => Open::begin(&folder)?,
+            None => Database::begin(&folder)?,
         };
         Ok(Self { folder, open, shape, checked: Some(Shape::default()), stopped: false })
     }
@@ -141,7 +141,7 @@ impl Store for SledStore {
         }
         let compared = applied <= CHECKED_WHOLLY
             || commit.base + CHECKED_TAIL >= applied
-            || Digest::of(&commit.base.to_be_bytes()).as_bytes()[0] as u64 % CHECKED_SHARE == 0;
+            || u64::from(Digest::of(&commit.base.to_be_bytes()).as_bytes()[0]).is_multiple_of(CHECKED_SHARE);
         if !compared {
             return Ok(true);
         }
@@ -153,7 +153,7 @@ impl Store for SledStore {
     fn clear(&mut self) -> Result<(), Fault> {
         // The old database goes on in its own folder for as long as somebody holds it, and nothing of it reaches the new one.
         // What is wrong with it may also make it panic when it is dropped.
-        let (open, shape) = Open::begin(&self.folder)?;
+        let (open, shape) = Database::begin(&self.folder)?;
         let old = std::mem::replace(&mut self.open, open);
         drop(catch_unwind(AssertUnwindSafe(|| drop(old))));
         (self.shape, self.checked, self.stopped) = (shape, Some(Shape::default()), false);
@@ -165,7 +165,7 @@ impl Store for SledStore {
     }
 }
 
-impl Open {
+impl Database {
     /// Begins an empty store in a folder that none had before, and removes those.
     fn begin(folder: &Path) -> Result<(Self, Shape), Fault> {
         let next = last_generation(folder)?.map_or(0, |last| last + 1);
