@@ -581,6 +581,12 @@ mod verify {
     }
 
     #[test]
+    fn a_rules_id_has_1_to_64_bytes_so_that_a_record_can_name_eight() {
+        check(|covenant| covenant.rules[1].id = String::new(), "RULE_ID", "rules[1].id");
+        check(|covenant| covenant.rules[1].id = "r".repeat(65), "RULE_ID", "rules[1].id");
+    }
+
+    #[test]
     fn nothing_stands_twice() {
         let twice = |covenant: &mut wire::Covenant| {
             let first = covenant.participants[3].clone();

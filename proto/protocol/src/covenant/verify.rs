@@ -33,6 +33,9 @@ pub const VALIDITY_MAX: Duration = Duration::from_secs(100 * 24 * 60 * 60);
 const REGISTRARS_MAX: usize = 32;
 /// Most signatures: all of the old registrars and all of the new, as many as those can be.
 const SIGNATURES_MAX: usize = 2 * REGISTRARS_MAX;
+/// Longest id of a rule in bytes. An acceptance names one for each of up to eight addressees, and a record is at most
+/// 8 KiB: a covenant with longer ids would make signals that no record can accept.
+const RULE_ID_BYTES_MAX: usize = 64;
 
 /// What a covenant is verified by.
 #[derive(Debug, Clone)]
@@ -179,6 +182,9 @@ pub enum Breach {
     /// A route's day that does not exist, or an end that is not after the beginning.
     #[error("a route begins on a day and ends on a later one")]
     RouteDate,
+    /// A rule's id is empty or too long.
+    #[error("a rule's id has 1 to 64 bytes")]
+    RuleId,
     /// A rule id twice.
     #[error("a rule's id stands twice")]
     RuleTwice,
@@ -239,6 +245,7 @@ impl Breach {
             Self::KeyPerUse => "KEY_PER_USE",
             Self::KeyDates => "KEY_DATES",
             Self::RouteDate => "ROUTE_DATE",
+            Self::RuleId => "RULE_ID",
             Self::RuleTwice => "RULE_TWICE",
             Self::RuleEmpty => "RULE_EMPTY",
             Self::CodeTwice => "CODE_TWICE",
@@ -583,6 +590,9 @@ fn routes(message: &wire::Covenant, tables: &mut Tables) -> Result<(), BadCovena
 fn rules(message: &wire::Covenant) -> Result<(), BadCovenant> {
     let mut ids = HashSet::new();
     for (at, rule) in message.rules.iter().enumerate() {
+        if rule.id.is_empty() || rule.id.len() > RULE_ID_BYTES_MAX {
+            return Err(Breach::RuleId.at(format!("rules[{at}].id")));
+        }
         if !ids.insert(rule.id.as_str()) {
             return Err(Breach::RuleTwice.at(format!("rules[{at}].id")));
         }
