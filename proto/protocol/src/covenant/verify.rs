@@ -182,8 +182,8 @@ pub enum Breach {
     /// A route's day that does not exist, or an end that is not after the beginning.
     #[error("a route begins on a day and ends on a later one")]
     RouteDate,
-    /// A rule's id is empty or too long.
-    #[error("a rule's id has 1 to 64 bytes")]
+    /// A rule's id is too long.
+    #[error("a rule's id has at most 64 bytes")]
     RuleId,
     /// A rule id twice.
     #[error("a rule's id stands twice")]
@@ -590,7 +590,7 @@ fn routes(message: &wire::Covenant, tables: &mut Tables) -> Result<(), BadCovena
 fn rules(message: &wire::Covenant) -> Result<(), BadCovenant> {
     let mut ids = HashSet::new();
     for (at, rule) in message.rules.iter().enumerate() {
-        if rule.id.is_empty() || rule.id.len() > RULE_ID_BYTES_MAX {
+        if rule.id.len() > RULE_ID_BYTES_MAX {
             return Err(Breach::RuleId.at(format!("rules[{at}].id")));
         }
         if !ids.insert(rule.id.as_str()) {
