@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Desk, caller, own_address, page, receive, submit};
 use crate::accept::{ConnectInfo, Leaving};
 use crate::budget::Account;
-use crate::errors::{Refused, fault};
+use crate::errors::{Refused, fault, with_reason};
 use crate::identity::Caller;
 
 /// Submissions of one stream that are under way at one time: enough to fill a batch while the one before is written.
@@ -122,7 +122,7 @@ fn incoming(
         let (mut stream, mut leaving) = state?;
         let next = tokio::select! {
             next = tokio::time::timeout(STREAM_IDLE, stream.message()) => match next {
-                Ok(next) => next,
+                Ok(next) => next.map_err(with_reason),
                 Err(_) => Err(Refused::of("IDLE").into()),
             },
             () = leaving.wait() => Err(Refused::of("DRAINING").into()),
