@@ -127,10 +127,7 @@ impl Authorize {
     }
 
     /// Decides on one request; on success it is ready to be passed on.
-    fn admit(
-        &self,
-        request: http::Request<Body>,
-    ) -> Result<(&'static Call, Account, http::Request<Body>), Refused> {
+    fn admit(&self, request: http::Request<Body>) -> Result<(&'static Call, Account, http::Request<Body>), Refused> {
         let Some(call) = CALLS.iter().find(|call| call.path == request.uri().path()) else {
             return Err(Refused::of("NO_SUCH_CALL"));
         };
@@ -305,7 +302,8 @@ mod tests {
             (Who::ParticipantOrAuditor, [true, false, true, false]),
             (Who::Operator, [false, true, false, false]),
         ] {
-            let found = [&police[..], &operator[..], &auditor[..], &[][..]].map(|functions| who.includes(&caller(functions)));
+            let found =
+                [&police[..], &operator[..], &auditor[..], &[][..]].map(|functions| who.includes(&caller(functions)));
             assert_eq!(found, allowed, "{who:?}");
         }
     }

@@ -180,7 +180,8 @@ impl<B> Metered<B> {
                         return Err(Refused::of("COMPRESSED").into());
                     }
                     if missing > self.message_bytes_max {
-                        let text = format!("the message has {missing} bytes; this call takes {}", self.message_bytes_max);
+                        let text =
+                            format!("the message has {missing} bytes; this call takes {}", self.message_bytes_max);
                         return Err(Refused::of("MESSAGE_TOO_LARGE").saying(text).into());
                     }
                     self.place = if missing == 0 { Place::START } else { Place::Message { missing } };

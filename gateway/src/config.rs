@@ -102,9 +102,21 @@ const KEYS: &[Key] = &[
         Some("\"ncsc-2025-good\""),
         "NCSC-NL 2025-05: \"ncsc-2025-good\" (hybrid key exchange alone) or \"ncsc-2025-sufficient\".",
     ),
-    key("covenant.hub", Some("\"hub.toml\""), "Registrars, threshold, and the covenant to begin with: what clients pin."),
-    key("covenant.folder", Some("\"covenants\""), "Covenants as the registrars signed them (*.covenant); read at start."),
-    key("crl.folder", Some("\"crls\""), "Revocation lists (*.crl, DER) of every authority below a root; read at start."),
+    key(
+        "covenant.hub",
+        Some("\"hub.toml\""),
+        "Registrars, threshold, and the covenant to begin with: what clients pin.",
+    ),
+    key(
+        "covenant.folder",
+        Some("\"covenants\""),
+        "Covenants as the registrars signed them (*.covenant); read at start.",
+    ),
+    key(
+        "crl.folder",
+        Some("\"crls\""),
+        "Revocation lists (*.crl, DER) of every authority below a root; read at start.",
+    ),
     key("crl.grace", Some("\"24h\""), "How long intake goes on when a revocation list is overdue; alarm at once."),
     key("logs.format", Some("\"pretty\""), "The operator's log: \"pretty\" for people, \"json\" for machines."),
     key("logs.filter", Some("\"info\""), "What is written to it, such as \"warn\" or \"info,seinpost_gateway=debug\"."),
@@ -117,7 +129,11 @@ const KEYS: &[Key] = &[
     key("limits.handshakes_per_source", Some("32"), "TLS handshakes at one time from one source address."),
     key("limits.handshake", Some("\"5s\""), "How long a TLS handshake may take."),
     key("limits.preface", Some("\"5s\""), "How long the first bytes after it may take."),
-    key("limits.connection_age", Some("\"1h\""), "Age at which a connection is asked to end, and certificate and covenant are asked anew."),
+    key(
+        "limits.connection_age",
+        Some("\"1h\""),
+        "Age at which a connection is asked to end, and certificate and covenant are asked anew.",
+    ),
     key("limits.drain", Some("\"30s\""), "How long calls may still run when the gateway stops."),
 ];
 
@@ -172,10 +188,7 @@ impl Sources {
             .map(|name| name.as_str().replace("__", ".").into())
             // Other programs of the project have variables of their own, such as the client's SEINPOST_PROFILE.
             .filter(move |name| known(&name.as_str().to_ascii_lowercase()));
-        let figment = Figment::new()
-            .merge(Toml::string(&defaults()))
-            .merge(Toml::file_exact(path))
-            .merge(environment);
+        let figment = Figment::new().merge(Toml::string(&defaults())).merge(Toml::file_exact(path)).merge(environment);
         Ok(Self { figment, folder: folder.to_owned() })
     }
 
@@ -390,7 +403,8 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(deserializer)?;
         let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
         let millis = measure(&text, &units).filter(|millis| (1..=366 * 86_400_000).contains(millis));
-        let millis = millis.ok_or_else(|| D::Error::custom("a duration such as \"30s\", \"5m\" or \"24h\" is needed"))?;
+        let millis =
+            millis.ok_or_else(|| D::Error::custom("a duration such as \"30s\", \"5m\" or \"24h\" is needed"))?;
         Ok(Self(Duration::from_millis(millis)))
     }
 }
@@ -403,7 +417,8 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         // Semaphores count KiB in 29 bits at least; a TiB is far above any machine this runs on.
-        let bytes = measure(&text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]).filter(|bytes| *bytes <= 1 << 40);
+        let bytes =
+            measure(&text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]).filter(|bytes| *bytes <= 1 << 40);
         bytes.map(Self).ok_or_else(|| D::Error::custom("a size such as \"64KiB\", \"128MiB\" or \"1GiB\" is needed"))
     }
 }
@@ -453,9 +468,9 @@ fn show(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{text:?}"),
         Value::Bool(_, switch) => switch.to_string(),
-        Value::Num(_, number) => {
-            number.to_i128().map_or_else(|| number.to_f64().unwrap_or_default().to_string(), |number| number.to_string())
-        }
+        Value::Num(_, number) => number
+            .to_i128()
+            .map_or_else(|| number.to_f64().unwrap_or_default().to_string(), |number| number.to_string()),
         other => format!("{other:?}"),
     }
 }
@@ -558,7 +573,9 @@ mod tests {
     #[test]
     fn measures_have_a_number_and_a_known_unit() {
         let units = [("s", 1), ("m", 60)];
-        for (text, value) in [("30s", Some(30)), ("2 m", Some(120)), ("2", None), ("m", None), ("2x", None), ("-2s", None)] {
+        for (text, value) in
+            [("30s", Some(30)), ("2 m", Some(120)), ("2", None), ("m", None), ("2x", None), ("-2s", None)]
+        {
             assert_eq!(measure(text, &units), value, "{text}");
         }
     }

@@ -37,7 +37,6 @@ const fn later(reason: &'static str, code: Code, seconds: u64, text: &'static st
     Row { reason, code, text, retry: Some(Duration::from_secs(seconds)) }
 }
 
-
 /// A refusal on its way to the peer.
 #[derive(Debug)]
 pub struct Refused {
@@ -141,7 +140,11 @@ pub fn fault(cause: impl Display) -> Status {
     metrics::counter!("seinpost_faults_total").increment(1);
     let metadata = HashMap::from([("id".to_owned(), id.to_string())]);
     let details = ErrorDetails::with_error_info("INTERNAL", DOMAIN, metadata);
-    Status::with_error_details(Code::Internal, format!("a fault of the hub; report it by this id: {id} [INTERNAL]"), details)
+    Status::with_error_details(
+        Code::Internal,
+        format!("a fault of the hub; report it by this id: {id} [INTERNAL]"),
+        details,
+    )
 }
 
 /// Gives a status that the server's own machinery made the reason and text of the table; others pass unchanged.
@@ -170,8 +173,16 @@ const TABLE: &[Row] = &[
     // Calls.
     row("NO_SUCH_CALL", Code::Unimplemented, "there is no such call"),
     row("NOT_PERMITTED", Code::PermissionDenied, "your certificate and functions give no right to this call"),
-    row("SIGNER_NOT_PEER", Code::PermissionDenied, "the item is signed for an address that is not the connection's own"),
-    row("CERTIFICATE_NOT_OWN", Code::PermissionDenied, "the certificate names another organisation than the connection's"),
+    row(
+        "SIGNER_NOT_PEER",
+        Code::PermissionDenied,
+        "the item is signed for an address that is not the connection's own",
+    ),
+    row(
+        "CERTIFICATE_NOT_OWN",
+        Code::PermissionDenied,
+        "the certificate names another organisation than the connection's",
+    ),
     row("NOT_FOUND", Code::NotFound, "there is no such object among your own"),
     row("MALFORMED", Code::InvalidArgument, "the request is no message of this call's type"),
     row("COMPRESSED", Code::InvalidArgument, "compressed messages are not taken; send them uncompressed"),
@@ -185,19 +196,46 @@ const TABLE: &[Row] = &[
     later("DISK_FLOOR", Code::ResourceExhausted, 60, "the hub's disk is nearly full; its operator has been told"),
     later("BUSY", Code::Unavailable, 1, "the hub is busy; try again"),
     later("DRAINING", Code::Unavailable, 1, "the hub or this connection is about to end; connect anew"),
-    later("IDLE", Code::Unavailable, 1, "nothing came on this stream for too long; open it again when there is something"),
-    later("CLOCK_DOUBT", Code::Unavailable, 60, "the hub doubts its clock and takes nothing until its operator confirmed it"),
-    later("CRL_OVERDUE", Code::Unavailable, 60, "a revocation list is overdue for too long; its operator has been told"),
+    later(
+        "IDLE",
+        Code::Unavailable,
+        1,
+        "nothing came on this stream for too long; open it again when there is something",
+    ),
+    later(
+        "CLOCK_DOUBT",
+        Code::Unavailable,
+        60,
+        "the hub doubts its clock and takes nothing until its operator confirmed it",
+    ),
+    later(
+        "CRL_OVERDUE",
+        Code::Unavailable,
+        60,
+        "a revocation list is overdue for too long; its operator has been told",
+    ),
     later("PERMIT_STALE", Code::Unavailable, 1, "the covenant changed while the item was judged; send it again"),
-    later("DEADLINE", Code::DeadlineExceeded, 1, "the call took too long; the same item may be sent again and earns the same receipt"),
+    later(
+        "DEADLINE",
+        Code::DeadlineExceeded,
+        1,
+        "the call took too long; the same item may be sent again and earns the same receipt",
+    ),
     row("INTERNAL", Code::Internal, "a fault of the hub"),
     // Items.
-    row("ALREADY_EXISTS", Code::AlreadyExists, "this item_id was used before for an item with another digest; a changed item takes a new id"),
+    row(
+        "ALREADY_EXISTS",
+        Code::AlreadyExists,
+        "this item_id was used before for an item with another digest; a changed item takes a new id",
+    ),
     no("ITEM_TOO_OLD", "the item was signed more than 30 days ago; sign it anew with a new id"),
     no("ITEM_FROM_FUTURE", "the item was signed more than 5 minutes ahead of the hub's clock; check yours"),
     no("NO_COVENANT", "no covenant is in force; the hub waits for one from the registrars"),
     no("COVENANT_UNKNOWN", "the item names a covenant that this hub never adopted; its operator has been told"),
-    no("SEEN_FORK", "the checkpoint seen by the signer is no prefix of this log; kept as evidence, and intake has stopped"),
+    no(
+        "SEEN_FORK",
+        "the checkpoint seen by the signer is no prefix of this log; kept as evidence, and intake has stopped",
+    ),
     no("INTAKE_STOPPED", "intake has stopped because two histories of this log were seen; reading goes on"),
     no("TYPE_NOT_YET", "signals of this type are not yet exchanged"),
     row("CERTIFICATE_UNKNOWN", Code::InvalidArgument, "the signing certificate is not published; publish it first"),
@@ -225,13 +263,24 @@ const TABLE: &[Row] = &[
     row("KEY_BINDING_DATES", Code::PermissionDenied, "the signing key's binding is not valid now"),
     // Sealing keys.
     no("KEY_UNKNOWN", "the key statement is not known; fetch the recipient's newest and seal again"),
-    no("KEY_BELOW_FLOOR", "the key statement lies below the covenant's floor; fetch the recipient's newest and seal again"),
+    no(
+        "KEY_BELOW_FLOOR",
+        "the key statement lies below the covenant's floor; fetch the recipient's newest and seal again",
+    ),
     no("KEY_WITHDRAWN", "the key statement was withdrawn; fetch the recipient's newest and seal again"),
-    no("KEY_SUPERSEDED", "the key statement was superseded more than 24 hours ago; fetch the recipient's newest and seal again"),
+    no(
+        "KEY_SUPERSEDED",
+        "the key statement was superseded more than 24 hours ago; fetch the recipient's newest and seal again",
+    ),
     no("KEY_WINDOW", "signed_at must lie in the key statement's sealing window, and expires not after its open_until"),
     no("KEY_SERIAL", "the key statement's serial is not the next of this address"),
     no("KEY_PREVIOUS", "previous_digest is not the digest of this address's last key statement"),
-    later("KEY_MAX", Code::ResourceExhausted, 3600, "this address has 32 key statements in force; wait until some have ended, or withdraw"),
+    later(
+        "KEY_MAX",
+        Code::ResourceExhausted,
+        3600,
+        "this address has 32 key statements in force; wait until some have ended, or withdraw",
+    ),
     // Answers.
     no("DELIVERY_UNKNOWN", "there is no delivery of this item to the signer"),
     no("DELIVERY_MISMATCH", "delivery_commitment is not the commitment of the delivery to the signer"),
@@ -241,12 +290,29 @@ const TABLE: &[Row] = &[
     // Certificates.
     no("CERTIFICATE_EXPIRED", "the certificate is not valid now"),
     no("CERTIFICATE_KEY", "the certificate's public key is in use elsewhere"),
-    later("CERTIFICATE_MAX", Code::ResourceExhausted, 3600, "your organisation has 16 live certificates; wait until one has ended"),
+    later(
+        "CERTIFICATE_MAX",
+        Code::ResourceExhausted,
+        3600,
+        "your organisation has 16 live certificates; wait until one has ended",
+    ),
     row("CERTIFICATE_REVOKED", Code::PermissionDenied, "a certificate of the chain was revoked"),
-    row("REVOCATION_UNKNOWN", Code::PermissionDenied, "no revocation list tells the status of a certificate of the chain"),
-    row("CHAIN_UNKNOWN_ISSUER", Code::PermissionDenied, "no root that may vouch for this organisation vouches for this certificate"),
+    row(
+        "REVOCATION_UNKNOWN",
+        Code::PermissionDenied,
+        "no revocation list tells the status of a certificate of the chain",
+    ),
+    row(
+        "CHAIN_UNKNOWN_ISSUER",
+        Code::PermissionDenied,
+        "no root that may vouch for this organisation vouches for this certificate",
+    ),
     row("CHAIN_DATES", Code::PermissionDenied, "a certificate of the chain is not valid now"),
-    row("CHAIN_INVALID", Code::PermissionDenied, "a certificate of the chain cannot vouch for the one below it, or is malformed"),
+    row(
+        "CHAIN_INVALID",
+        Code::PermissionDenied,
+        "a certificate of the chain cannot vouch for the one below it, or is malformed",
+    ),
     row("CHAIN_ROOT", Code::PermissionDenied, "a root of the covenant cannot be read"),
     // Adoption, which happens at start and is told to the operator alone.
     no("COVENANT_SERIAL", "the covenant's serial is not the next"),
@@ -260,16 +326,74 @@ const BAD_MESSAGE: Row = row("", Code::InvalidArgument, "the message is not as i
 /// The protocol's own rules about bytes, fields, signatures and digests: always `INVALID_ARGUMENT`, and the sentence is
 /// the protocol's. Some share their word with a refusal by rule or state above, which asks the same of what is open.
 const BAD_MESSAGES: &[&str] = &[
-    "CERTIFICATE", "CERTIFICATE_OIN", "CERTIFICATE_USAGE", "CERTIFICATE_EKU", "CHAIN_EMPTY", "CHAIN_TOO_LONG",
-    "PAYLOAD_TYPE", "PAYLOAD_TOO_LARGE", "SIGNATURE_COUNT", "LOG_ORIGIN", "ITEM_ID", "OIN", "MANDATE_UNKNOWN",
-    "CERTIFICATE_DIGEST", "HEADER_TOO_LARGE", "CONVERSATION", "RECIPIENT_COUNT", "RECIPIENT_TWICE",
-    "BASIS_REFERENCE_BSN", "MUNICIPALITY", "HANDLING", "EXPIRES", "SUITE", "KEY_COUNT", "WRAPPED_COUNT", "SIZE_CLASS",
-    "CONTENT_SHA256", "WRAPPED_LENGTH", "WRAPPED_SHA256", "KEY_WINDOWS", "ENCAPSULATION_KEY", "BETTER_FUNCTION",
-    "DUPLICATE_OF", "UNDECODABLE", "UNKNOWN_FIELD", "NOT_CANONICAL", "MISSING", "ONEOF", "ENUM", "LENGTH",
-    "TIMESTAMP_NANOS", "TIMESTAMP_RANGE", "FORMAT", "ORDER", "PLACE", "TOO_LARGE", "KEY_ALGORITHM", "KEY_ENCODING",
-    "KEY_SMALL_ORDER", "KEY_RSA_SIZE", "KEY_RSA_EXPONENT", "SIGNATURE_ENCODING", "SIGNATURE_SMALL_ORDER", "SIGNATURE",
-    "NOTE", "NOTE_UNKNOWN_KEY", "NOTE_SIGNATURE", "NOTE_AMBIGUOUS", "NOTE_OTHER_LINE", "CHECKPOINT", "ORIGIN",
-    "ITEM_ID_TIME", "BASIS_REFERENCE", "KEY_SERIAL", "KEY_PREVIOUS", "KEY_BELOW_FLOOR", "KEY_WINDOW", "KEY_WITHDRAWN",
+    "CERTIFICATE",
+    "CERTIFICATE_OIN",
+    "CERTIFICATE_USAGE",
+    "CERTIFICATE_EKU",
+    "CHAIN_EMPTY",
+    "CHAIN_TOO_LONG",
+    "PAYLOAD_TYPE",
+    "PAYLOAD_TOO_LARGE",
+    "SIGNATURE_COUNT",
+    "LOG_ORIGIN",
+    "ITEM_ID",
+    "OIN",
+    "MANDATE_UNKNOWN",
+    "CERTIFICATE_DIGEST",
+    "HEADER_TOO_LARGE",
+    "CONVERSATION",
+    "RECIPIENT_COUNT",
+    "RECIPIENT_TWICE",
+    "BASIS_REFERENCE_BSN",
+    "MUNICIPALITY",
+    "HANDLING",
+    "EXPIRES",
+    "SUITE",
+    "KEY_COUNT",
+    "WRAPPED_COUNT",
+    "SIZE_CLASS",
+    "CONTENT_SHA256",
+    "WRAPPED_LENGTH",
+    "WRAPPED_SHA256",
+    "KEY_WINDOWS",
+    "ENCAPSULATION_KEY",
+    "BETTER_FUNCTION",
+    "DUPLICATE_OF",
+    "UNDECODABLE",
+    "UNKNOWN_FIELD",
+    "NOT_CANONICAL",
+    "MISSING",
+    "ONEOF",
+    "ENUM",
+    "LENGTH",
+    "TIMESTAMP_NANOS",
+    "TIMESTAMP_RANGE",
+    "FORMAT",
+    "ORDER",
+    "PLACE",
+    "TOO_LARGE",
+    "KEY_ALGORITHM",
+    "KEY_ENCODING",
+    "KEY_SMALL_ORDER",
+    "KEY_RSA_SIZE",
+    "KEY_RSA_EXPONENT",
+    "SIGNATURE_ENCODING",
+    "SIGNATURE_SMALL_ORDER",
+    "SIGNATURE",
+    "NOTE",
+    "NOTE_UNKNOWN_KEY",
+    "NOTE_SIGNATURE",
+    "NOTE_AMBIGUOUS",
+    "NOTE_OTHER_LINE",
+    "CHECKPOINT",
+    "ORIGIN",
+    "ITEM_ID_TIME",
+    "BASIS_REFERENCE",
+    "KEY_SERIAL",
+    "KEY_PREVIOUS",
+    "KEY_BELOW_FLOOR",
+    "KEY_WINDOW",
+    "KEY_WITHDRAWN",
 ];
 
 #[cfg(test)]

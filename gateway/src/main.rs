@@ -193,7 +193,9 @@ fn begin(arguments: &Init) -> u8 {
     match init::write(&arguments.dir, &arguments.origin) {
         Ok(vkey) => {
             println!("origin = {}\nvkey = {vkey}", arguments.origin);
-            eprintln!("Give both to the registrars. Put hub.toml, covenants/, crls/, tls.pem and tls.key beside it, then:");
+            eprintln!(
+                "Give both to the registrars. Put hub.toml, covenants/, crls/, tls.pem and tls.key beside it, then:"
+            );
             eprintln!("  seinpost-gateway check --config {}", arguments.dir.join("gateway.toml").display());
             DONE
         }

@@ -118,7 +118,8 @@ impl Gateway {
         };
         let (sequencer, applied, writer) = sequencer::start(parts)?;
         let failed = Failed::watch(&writer);
-        let start = Start { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed };
+        let start =
+            Start { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed };
         match start.run(options.confirm_clock).await {
             Ok(served) => Ok(Running { served, writer }),
             Err(cause) => {
@@ -183,7 +184,11 @@ pub fn own(config: &Config) -> Result<Own, NoStart> {
     if let Some(hub) = &hub
         && hub.origin != config.origin
     {
-        faults.push(fault("log.origin", &config.hub, format!("is {:?}, but the hub file says {:?}", config.origin, hub.origin)));
+        faults.push(fault(
+            "log.origin",
+            &config.hub,
+            format!("is {:?}, but the hub file says {:?}", config.origin, hub.origin),
+        ));
     }
     let signer = secret("log.key", &config.log_key, &mut faults).and_then(|text| {
         LogSigner::from_pkcs8_pem(&text, &config.origin)
@@ -342,7 +347,8 @@ impl Start {
     /// Records what is new, and opens the door.
     async fn run(self, confirm_clock: bool) -> Result<Served, NoStart> {
         self.record(confirm_clock).await?;
-        let Self { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed } = self;
+        let Self { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed } =
+            self;
         let now: Now = {
             let clock = clock.clone();
             Arc::new(move || clock.reading())
@@ -360,7 +366,9 @@ impl Start {
         let seen = Seen::new(&config.data);
         let forked = seen.has_evidence();
         if forked {
-            error!("ALARM: evidence of a second history lies in the data folder; intake stays closed until it is moved away");
+            error!(
+                "ALARM: evidence of a second history lies in the data folder; intake stays closed until it is moved away"
+            );
         }
         let intake = Intake::new(Crls::new(adopted.crls.clone()), forked);
         let desk = Arc::new(Desk {
@@ -466,9 +474,7 @@ impl Start {
     async fn one(&self, command: Command, blobs: Vec<(BlobKind, Bytes)>, what: &str) -> Result<(), NoStart> {
         match self.sequencer.submit(command, blobs).await {
             Outcome::Recorded { .. } | Outcome::Already { .. } | Outcome::Nothing => Ok(()),
-            Outcome::Refused(refusal) => {
-                Err(NoStart::Unrecorded { what: what.to_owned(), why: refusal.to_string() })
-            }
+            Outcome::Refused(refusal) => Err(NoStart::Unrecorded { what: what.to_owned(), why: refusal.to_string() }),
             other => Err(NoStart::Unrecorded { what: what.to_owned(), why: format!("{other:?}") }),
         }
     }

@@ -295,7 +295,13 @@ impl Leaf {
             .key_usage()
             .map_err(|error| malformed(&error))?
             .is_none_or(|usage| usage.value.digital_signature());
-        Ok(Self { oin, spki: Digest::of(spki), not_after: Timestamp::clamped(not_after), client_auth, digital_signature })
+        Ok(Self {
+            oin,
+            spki: Digest::of(spki),
+            not_after: Timestamp::clamped(not_after),
+            client_auth,
+            digital_signature,
+        })
     }
 
     /// Refuses certificates that were issued for something else: a server's, or one for signatures alone.
@@ -316,15 +322,13 @@ impl Tls {
     pub fn new(profile: Profile, identity: &Identity, trust: Trust) -> Result<Self, BadIdentity> {
         let trust = Arc::new(ArcSwap::from_pointee(trust));
         let (chain, key) = identity.clone_for_rustls();
-        let mut config = ServerConfig::builder_with_details(
-            Arc::new(profile.provider()),
-            Arc::new(Clock(trust.load().now.clone())),
-        )
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| BadIdentity::Pair(error.to_string()))?
-        .with_client_cert_verifier(Arc::new(Verifier { trust: trust.clone() }))
-        .with_single_cert(chain, key)
-        .map_err(|error| BadIdentity::Pair(error.to_string()))?;
+        let mut config =
+            ServerConfig::builder_with_details(Arc::new(profile.provider()), Arc::new(Clock(trust.load().now.clone())))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(|error| BadIdentity::Pair(error.to_string()))?
+                .with_client_cert_verifier(Arc::new(Verifier { trust: trust.clone() }))
+                .with_single_cert(chain, key)
+                .map_err(|error| BadIdentity::Pair(error.to_string()))?;
         // A resumed session takes the certificate from its ticket and asks neither revocation list nor covenant.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -705,7 +709,8 @@ mod tests {
     async fn a_root_vouches_only_for_the_organisations_that_it_may() {
         let first = covenant();
         let police = world().address("police-amsterdam").unwrap().oin;
-        let restrict = |covenant: &mut wire::Covenant| covenant.transport_roots[0].oins = vec![police.as_str().to_owned()];
+        let restrict =
+            |covenant: &mut wire::Covenant| covenant.transport_roots[0].oins = vec![police.as_str().to_owned()];
         let next = world().covenant_after(world().covenant(), restrict, &[0, 1]).unwrap();
         let next = Covenant::verify(&next, &CovenantTrust::Last(&first)).unwrap();
         let tls = server(Profile::Good, trust(&next, &crls()));
@@ -716,10 +721,8 @@ mod tests {
 
     #[tokio::test]
     async fn classical_key_exchange_and_aes_128_are_for_the_sufficient_profile_alone() {
-        let classical = || CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519],
-            ..aws_lc_rs::default_provider()
-        };
+        let classical =
+            || CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519], ..aws_lc_rs::default_provider() };
         let small = || CryptoProvider {
             cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
             ..aws_lc_rs::default_provider()

@@ -67,7 +67,12 @@ async fn one_byte_over_is_refused_by_every_call_and_the_bound_itself_is_not() {
         let agency = allowed(call, &police, &operator);
         let over = call.request_bytes_max + 1;
         let status = raw(agency, call.path, message(over, over)).await;
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"), "{}", call.path);
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            "{}",
+            call.path
+        );
         let exact = call.request_bytes_max;
         let status = raw(agency, call.path, message(exact, exact)).await;
         assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED"), "{}", call.path);
@@ -163,7 +168,8 @@ async fn silent_sockets_are_dropped_and_cost_a_good_client_nothing() {
     let folder = hub.world.identity_folder("shelter");
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let shelter = Arc::new(client(&read("tls.pem"), &read("tls.key")));
-    let mut shaken = connect(hub.address(), shelter.clone()).await.expect("the newest is served, the slowest make room");
+    let mut shaken =
+        connect(hub.address(), shelter.clone()).await.expect("the newest is served, the slowest make room");
     // A new connection is made among them, and an old one answers.
     let fresh = channel(hub.address(), &read("tls.pem"), &read("tls.key"));
     let checkpoint = seinpost_rpc::audit_service_client::AuditServiceClient::new(fresh)
@@ -215,7 +221,11 @@ async fn a_participant_that_a_coming_covenant_suspends_is_cut_when_it_rules() {
     let change = |covenant: &mut wire::Covenant| {
         covenant.valid_from = Some(begins.into());
         covenant.valid_until = Some((begins + Duration::from_secs(86_400)).into());
-        covenant.participants.iter_mut().filter(|other| other.oin == oin.as_str()).for_each(|other| other.suspended = true);
+        covenant
+            .participants
+            .iter_mut()
+            .filter(|other| other.oin == oin.as_str())
+            .for_each(|other| other.suspended = true);
     };
     let next = hub.world.covenant_after(hub.world.covenant(), change, &[0, 1]).unwrap();
     hub.world.save_covenant(&next).unwrap();
@@ -264,9 +274,7 @@ async fn too_many_bytes_under_way_are_refused_with_a_time_to_come_back_at() {
     assert_eq!(reason(&status), "MALFORMED");
     slow.abort();
     drop(held);
-    let freed = async {
-        while reason(&raw(&police, path, message(length, length)).await) != "MALFORMED" {}
-    };
+    let freed = async { while reason(&raw(&police, path, message(length, length)).await) != "MALFORMED" {} };
     tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the bytes are given back");
     hub.stop().await;
 }
@@ -281,7 +289,10 @@ async fn metrics_are_read_on_loopback_and_name_nobody() {
     socket.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
     let mut text = String::new();
     socket.read_to_string(&mut text).await.unwrap();
-    assert!(text.contains("seinpost_calls_total{call=\"/seinpost.v1.AuditService/GetCheckpoint\",code=\"OK\"}"), "{text}");
+    assert!(
+        text.contains("seinpost_calls_total{call=\"/seinpost.v1.AuditService/GetCheckpoint\",code=\"OK\"}"),
+        "{text}"
+    );
     assert!(text.contains("seinpost_intake_open 1"), "{text}");
     assert!(!text.contains(police.address.oin.as_str()));
     hub.stop().await;

@@ -68,7 +68,8 @@ async fn a_signal_goes_to_its_recipient_and_its_answer_comes_back() {
         }
     };
     receipt::verify(&notice.receipt.unwrap(), common::ORIGIN, &log_keys(&hub), &Pin::NOTHING, &[]).unwrap();
-    let answer = home.answer(&home.seen().await, digest_in(&signal), commitment(&consigned), AnswerCode::DeliveredReadable);
+    let answer =
+        home.answer(&home.seen().await, digest_in(&signal), commitment(&consigned), AnswerCode::DeliveredReadable);
     home.submit(answer.clone()).await.unwrap();
     let answered = delivery(&mut back).await;
     assert_eq!(answered.item.as_ref(), answer.item.as_ref());
@@ -193,7 +194,7 @@ async fn a_stream_answers_in_order_and_a_bad_item_does_not_end_it() {
                 let record = seinpost_protocol::record::decode(receipt.record.clone()).unwrap();
                 let Some(wire::record::Event::SubmissionAcceptance(accepted)) = record.event else { panic!("{place}") };
                 assert_eq!(accepted.item_id, answer.item_id);
-                assert_eq!(accepted.item_digest, Digest::from(digest_in(&requests[place])).as_ref());
+                assert_eq!(accepted.item_digest, digest_in(&requests[place]).as_ref());
             }
             (place, Answer::Refused(status)) => panic!("{place} is refused: {}", status.message),
         }
@@ -282,7 +283,11 @@ async fn an_auditor_sees_every_record_and_a_participant_its_own_and_everybodys()
     assert!(own.iter().all(|line| line.commitment.len() == 32), "but every commitment");
     assert!(own.iter().all(|line| line.item.is_none()));
     assert_eq!(accesses(&own), 0, "what oversight does is oversight's to see");
-    refused(hub.agency("operator").audit().list_records(wire::ListRecordsRequest { from: 0, to: 0 }).await, Code::PermissionDenied, "NOT_PERMITTED");
+    refused(
+        hub.agency("operator").audit().list_records(wire::ListRecordsRequest { from: 0, to: 0 }).await,
+        Code::PermissionDenied,
+        "NOT_PERMITTED",
+    );
     hub.stop().await;
 }
 

@@ -191,16 +191,18 @@ async fn what_a_rule_refuses_is_recorded_and_what_is_bad_by_itself_is_not() {
         let request = wire::ListRecordsRequest { from: 0, to: 0 };
         let stream = auditor.audit().list_records(request).await.unwrap().into_inner();
         let lines: Vec<_> = tokio_stream::StreamExt::collect::<Result<_, _>>(stream).await.unwrap();
-        let records = lines.iter().map(|line: &wire::ListRecordsResponse| {
-            seinpost_protocol::record::decode(line.record.clone()).unwrap()
-        });
+        let records = lines
+            .iter()
+            .map(|line: &wire::ListRecordsResponse| seinpost_protocol::record::decode(line.record.clone()).unwrap());
         let reasons = records.filter_map(|record| match record.event {
             Some(wire::record::Event::SubmissionRejection(rejection)) => Some(rejection.reason),
             _ => None,
         });
         reasons.collect::<Vec<_>>()
     };
-    for wrong in [Wrong::Parse, Wrong::Peer, Wrong::Age, Wrong::Certificate, Wrong::Signature, Wrong::Beside, Wrong::Seen] {
+    for wrong in
+        [Wrong::Parse, Wrong::Peer, Wrong::Age, Wrong::Certificate, Wrong::Signature, Wrong::Beside, Wrong::Seen]
+    {
         bench.police.submit(bench.submission(&[wrong])).await.unwrap_err();
     }
     assert_eq!(rejections().await, Vec::<String>::new());
@@ -224,7 +226,9 @@ async fn a_hundred_repeats_at_once_are_one_record_and_one_receipt() {
                 match police.submit(request.clone()).await {
                     Ok(receipt) => return receipt,
                     // Only what is unavailable may be tried again as it is; a full budget says when.
-                    Err(status) => assert!(matches!(status.code(), Code::Unavailable | Code::ResourceExhausted), "{status}"),
+                    Err(status) => {
+                        assert!(matches!(status.code(), Code::Unavailable | Code::ResourceExhausted), "{status}")
+                    }
                 }
             }
         });
@@ -307,7 +311,8 @@ async fn a_checkpoint_of_another_history_stops_intake_and_is_kept() {
     let good = bench.submission(&[]);
     refused(bench.police.submit(good.clone()).await, Code::FailedPrecondition, "INTAKE_STOPPED");
     let evidence = hub.config().data.join("evidence");
-    let kept: Vec<_> = std::fs::read_dir(&evidence).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    let kept: Vec<_> =
+        std::fs::read_dir(&evidence).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
     assert!(kept.iter().any(|note| *note == forked), "the evidence is kept");
     // Reading goes on, and a retry of what was taken earns its receipt.
     assert!(!bench.police.seen().await.is_empty());

@@ -43,9 +43,9 @@ async fn a_next_covenant_is_adopted_once_and_never_goes_back() {
     let stream = auditor.audit().list_records(request).await.unwrap().into_inner();
     let lines: Vec<_> = tokio_stream::StreamExt::collect::<Result<_, _>>(stream).await.unwrap();
     let count = |is: fn(&wire::record::Event) -> bool| {
-        let records = lines.iter().map(|line: &wire::ListRecordsResponse| {
-            seinpost_protocol::record::decode(line.record.clone()).unwrap()
-        });
+        let records = lines
+            .iter()
+            .map(|line: &wire::ListRecordsResponse| seinpost_protocol::record::decode(line.record.clone()).unwrap());
         records.filter(|record| record.event.as_ref().is_some_and(is)).count()
     };
     assert_eq!(count(|event| matches!(event, wire::record::Event::CovenantAdopted(_))), 2);

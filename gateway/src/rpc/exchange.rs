@@ -38,10 +38,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl ExchangeService for Exchange {
-    async fn submit(
-        &self,
-        request: Request<wire::SubmitRequest>,
-    ) -> Result<Response<wire::SubmitResponse>, Status> {
+    async fn submit(&self, request: Request<wire::SubmitRequest>) -> Result<Response<wire::SubmitResponse>, Status> {
         let caller = caller(&request)?;
         let (_, submitted) = submit::submit(&self.0, &caller, request.into_inner()).await;
         submitted.map(Response::new)
@@ -137,15 +134,14 @@ fn incoming(
 }
 
 /// Answers one submission of a stream: a bad one is refused in its place and does not end the stream.
-async fn answer(
-    desk: Arc<Desk>,
-    caller: Caller,
-    request: wire::SubmitStreamRequest,
-) -> wire::SubmitStreamResponse {
+async fn answer(desk: Arc<Desk>, caller: Caller, request: wire::SubmitStreamRequest) -> wire::SubmitStreamResponse {
     use wire::submit_stream_response::Result as Answer;
     let Some(request) = request.submit else {
         let refused = Status::from(Refused::of("FIELD").at("submit"));
-        return wire::SubmitStreamResponse { item_id: String::new(), result: Some(Answer::Refused(as_message(&refused))) };
+        return wire::SubmitStreamResponse {
+            item_id: String::new(),
+            result: Some(Answer::Refused(as_message(&refused))),
+        };
     };
     let (item_id, submitted) = submit::submit(&desk, &caller, request).await;
     let result = match submitted {

@@ -35,8 +35,8 @@ use tonic::{Request, Status};
 
 use crate::adopt::Covenants;
 use crate::applier::Applied;
-use crate::commit::{BlobKind, Entry};
 use crate::authorize::{REQUEST_BYTES_MAX, SUBMISSION_BYTES_MAX};
+use crate::commit::{BlobKind, Entry};
 use crate::errors::{Refused, fault};
 use crate::health::Intake;
 use crate::identity::Caller;
@@ -98,8 +98,7 @@ pub fn services(desk: &Arc<Desk>) -> Routes {
     )
     .add_service(AuditServiceServer::new(audit::Audit(desk.clone())).max_decoding_message_size(REQUEST_BYTES_MAX))
     .add_service(
-        OperationsServiceServer::new(operations::Operations(desk.clone()))
-            .max_decoding_message_size(REQUEST_BYTES_MAX),
+        OperationsServiceServer::new(operations::Operations(desk.clone())).max_decoding_message_size(REQUEST_BYTES_MAX),
     )
 }
 

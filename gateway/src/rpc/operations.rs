@@ -31,7 +31,8 @@ impl OperationsService for Operations {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let wanted = super::code::<DeliveryState>(request.state, "state")?;
-        let filter = format!("state={} late_only={}", wanted.map_or("any", |state| state.as_str_name()), request.late_only);
+        let filter =
+            format!("state={} late_only={}", wanted.map_or("any", |state| state.as_str_name()), request.late_only);
         let who = Address { oin: caller.oin, function: Function::Operator };
         let name = format!("ListDeliveries {who} {filter}");
         let from = self.0.pages.place(&name, &request.page_token)?;

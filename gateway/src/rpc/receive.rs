@@ -14,8 +14,8 @@ use prost::Message as _;
 use seinpost_core::command::Command;
 use seinpost_protocol::address::Address;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::wire::record::Event;
 use seinpost_protocol::wire::receive_response::Message;
+use seinpost_protocol::wire::record::Event;
 use seinpost_protocol::wire::{self, ReceiveResponse};
 use tokio::time::sleep;
 use tonic::Status;
@@ -154,7 +154,10 @@ fn page(desk: &Desk, address: Address, pin: u64, open: Option<Open>, after: u64)
     let places: Vec<(u64, u64)> = match open {
         Some(Open { next, last }) => desk.state(|state| {
             let open = state.unanswered(address).map(|delivery| (delivery.number, delivery.index));
-            open.skip_while(|(number, _)| *number < next).take_while(|(number, _)| *number <= last).take(PAGE_MESSAGES).collect()
+            open.skip_while(|(number, _)| *number < next)
+                .take_while(|(number, _)| *number <= last)
+                .take(PAGE_MESSAGES)
+                .collect()
         }),
         None => desk.reader.mailbox(&address, after, PAGE_MESSAGES).map_err(fault)?,
     };
@@ -192,7 +195,10 @@ fn ready(
     let entry = desk.entry(index)?;
     let receipt = Some(against.receipt(index, &entry)?);
     let consistency = against.consistency(pin);
-    let notice = |receipt| ReceiveResponse { consistency: consistency.clone(), message: Some(Message::Notice(wire::Notice { receipt })) };
+    let notice = |receipt| ReceiveResponse {
+        consistency: consistency.clone(),
+        message: Some(Message::Notice(wire::Notice { receipt })),
+    };
     if entry.erased_by != 0 {
         return Ok(Ready { message: notice(receipt), hand_over: None });
     }

@@ -69,7 +69,15 @@ impl Seen {
                 Refused::of("INTERNAL")
             })?,
         };
-        let root_at = |size| if size == 0 { Some(EMPTY_ROOT) } else if size <= durable { tree.root(size) } else { None };
+        let root_at = |size| {
+            if size == 0 {
+                Some(EMPTY_ROOT)
+            } else if size <= durable {
+                tree.root(size)
+            } else {
+                None
+            }
+        };
         match judge_seen(seen, origin, keys, own.as_deref(), root_at) {
             Ok(()) => Ok(()),
             Err(BadSeen::Note(bad)) => Err(Refused::bad(bad.reason(), "signer.seen_checkpoint", bad)),
@@ -89,8 +97,12 @@ impl Seen {
             None => Ok(()),
         });
         match written {
-            Ok(()) => error!(evidence = %self.evidence.display(), name, "ALARM: our key signed a history that is not ours"),
-            Err(cause) => error!(%cause, name, "ALARM: our key signed a history that is not ours, and it cannot be kept"),
+            Ok(()) => {
+                error!(evidence = %self.evidence.display(), name, "ALARM: our key signed a history that is not ours")
+            }
+            Err(cause) => {
+                error!(%cause, name, "ALARM: our key signed a history that is not ours, and it cannot be kept")
+            }
         }
     }
 

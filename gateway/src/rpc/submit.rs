@@ -59,12 +59,7 @@ pub(super) async fn submit(
     }
 }
 
-async fn take(
-    desk: &Arc<Desk>,
-    caller: &Caller,
-    parsed: Parsed,
-    pin: u64,
-) -> Result<wire::SubmitResponse, Status> {
+async fn take(desk: &Arc<Desk>, caller: &Caller, parsed: Parsed, pin: u64) -> Result<wire::SubmitResponse, Status> {
     let own = parsed.by(caller)?;
     let fresh = match own.known(desk) {
         Known::Fresh(fresh) => fresh,
@@ -405,11 +400,7 @@ impl Permitted {
 }
 
 /// Lays what the permit says of each recipient beside the key that the signal is sealed to.
-fn recipients(
-    covenant: &Covenant,
-    permit: Permit,
-    key_statements: impl Iterator<Item = Digest>,
-) -> Vec<Recipient> {
+fn recipients(covenant: &Covenant, permit: Permit, key_statements: impl Iterator<Item = Digest>) -> Vec<Recipient> {
     let pairs = permit.recipients.into_iter().zip(key_statements);
     pairs
         .map(|(permitted, key_statement)| Recipient {

@@ -282,11 +282,8 @@ impl Agency {
             let (key_statement_digest, wrapped_sha256) = ((*statement).into(), Digest::of(wrapped).into());
             wire::WrappedKeyRef { key_statement_digest, wrapped_sha256 }
         });
-        let sealed = wire::Sealed {
-            suite: 1,
-            content_sha256: Digest::of(&draft.sealed_content).into(),
-            keys: keys.collect(),
-        };
+        let sealed =
+            wire::Sealed { suite: 1, content_sha256: Digest::of(&draft.sealed_content).into(), keys: keys.collect() };
         let manifest = wire::SignalManifest { header: draft.header.encode_to_vec().into(), sealed: Some(sealed) };
         wire::SubmitRequest {
             item: Some(self.sign(ItemType::Signal, manifest.encode_to_vec())),
