@@ -18,7 +18,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
@@ -96,26 +96,27 @@ impl HeadFile {
         if lower || head.checkpoint.len() > CHECKPOINT_BYTES_MAX {
             return Err(Fault::Broken(format!("the head file cannot take a head of {} records", head.size)));
         }
-        let (file, made) = match self.file.take() {
-            Some(file) => (file, false),
-            None => (self.make()?, true),
+        let made = match &self.file {
+            Some(_) => None,
+            None => Some(self.make()?),
         };
+        let file = self.file.as_ref().or(made.as_ref()).expect("it was there or was made");
         let sequence = self.sequence + 1;
         let at = (sequence % 2) * SLOT as u64;
         file.write_all_at(&encode(sequence, &head), at).map_err(Fault::disk("write to", &self.path))?;
         file.sync_data().map_err(Fault::disk("sync", &self.path))?;
-        if made {
+        if made.is_some() {
             let folder = self.path.parent().expect("the path was joined to a folder");
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(Fault::disk("sync", folder))?;
+            self.file = made;
         }
-        self.file = Some(file);
         self.sequence = sequence;
         self.latest = Some(head);
         Ok(())
     }
 
     fn make(&self) -> Result<File, Fault> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&self.path);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&self.path);
         let file = file.map_err(Fault::disk("make", &self.path))?;
         file.write_all_at(&[0; 2 * SLOT], 0).map_err(Fault::disk("write to", &self.path))?;
         file.sync_all().map_err(Fault::disk("sync", &self.path))?;

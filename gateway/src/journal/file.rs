@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::disk::Disk;
@@ -68,6 +69,8 @@ pub struct FileJournal {
     stopped: bool,
     torn: Option<Torn>,
     free_bytes_min: u64,
+    /// Tells the filler that the journal is closed.
+    closed: Arc<AtomicBool>,
     segments: Arc<Segments>,
     _lock: File,
 }
@@ -120,13 +123,9 @@ impl FileJournal {
             None if held > 0 => return Err(Fault::Shorter { journal: 0, head: held }),
             None => {
                 first_bases.push(0);
-                let file = segment::fill(&disk, &segment::next_path(&folder), options.segment_bytes)?;
-                Segment::begin(
-                    &disk,
-                    &folder,
-                    file,
-                    Header { segment: 0, first_base: 0, origin: options.origin.clone() },
-                )?
+                let file = segment::fill(&disk, &segment::next_path(&folder), bytes, &AtomicBool::new(false))?;
+                let header = Header { segment: 0, first_base: 0, origin: options.origin.clone() };
+                Segment::begin(&disk, &folder, file, header)?
             }
         };
         let size = *first_bases.last().expect("there is at least one segment");
@@ -144,14 +143,17 @@ impl FileJournal {
             stopped: false,
             torn: None,
             free_bytes_min: 0,
+            closed: Arc::default(),
             segments,
             _lock: lock,
         };
-        journal.find_end()?;
+        let last_at = journal.find_end()?;
         if journal.size < held {
             return Err(Fault::Shorter { journal: journal.size, head: held });
         }
         journal.wipe_torn()?;
+        journal.settle(last_at)?;
+        journal.begin_next()?;
         Ok(journal)
     }
 
@@ -169,25 +171,25 @@ impl FileJournal {
         self.torn.as_ref()
     }
 
-    /// Walks the last segment to behind its last good frame, and judges what stands there.
-    fn find_end(&mut self) -> Result<(), Fault> {
+    /// Walks the last segment to behind its last good frame, and judges what stands there. Returns where that frame begins.
+    fn find_end(&mut self) -> Result<u64, Fault> {
+        let mut last_at = self.at;
         while let Ok(Frame { commit, length, .. }) = self.last.read_frame(self.at)? {
             if commit.base != self.size {
                 return Err(self.last.damage(self.at, format!("after {} records comes {commit:?}", self.size)));
             }
             self.size = commit.size();
+            last_at = self.at;
             self.at += frame::padded(length) as u64;
         }
         let mut tail = vec![0; self.last.bytes.saturating_sub(self.at) as usize];
         self.last.file.read_exact_at(&mut tail, self.at).map_err(Fault::disk("read", &self.last.path))?;
         match frame::judge_tail(&tail, self.size) {
-            Tail::Clean => Ok(()),
-            Tail::Torn(bytes) => {
-                self.torn = Some(Torn { path: self.last.path.clone(), offset: self.at, bytes });
-                Ok(())
-            }
-            Tail::Damaged(what) => Err(self.last.damage(self.at, what)),
+            Tail::Clean => {}
+            Tail::Torn(bytes) => self.torn = Some(Torn { path: self.last.path.clone(), offset: self.at, bytes }),
+            Tail::Damaged(what) => return Err(self.last.damage(self.at, what)),
         }
+        Ok(last_at)
     }
 
     /// Turns what a torn write left back into zeros, so that the next frame again is written into zeros.
@@ -200,6 +202,21 @@ impl FileJournal {
         self.disk.act("sync", path, || file.sync_data())
     }
 
+    /// Makes durable what was found: from here on it counts.
+    ///
+    /// Whoever wrote the last frame may have been killed before its `fdatasync`, or have stopped because that failed, and then
+    /// what was read came from the kernel's cache alone and another `fdatasync` would do nothing. So the last frame is
+    /// written once more; those before it were on the disk before it was written. The same bytes come into the same
+    /// sectors, so being torn does not harm them.
+    fn settle(&self, last_at: u64) -> Result<(), Fault> {
+        let Segment { path, file, .. } = &self.last;
+        let mut frame = vec![0; (self.at - last_at) as usize];
+        file.read_exact_at(&mut frame, last_at).map_err(Fault::disk("read", path))?;
+        self.disk.act("write to", path, || file.write_all_at(&frame, last_at))?;
+        self.disk.act("sync", path, || file.sync_all())?;
+        self.disk.sync_folder(&self.folder)
+    }
+
     /// How many bytes the last segment still takes.
     const fn left(&self) -> u64 {
         self.last.bytes.saturating_sub(self.at)
@@ -208,10 +225,15 @@ impl FileJournal {
     /// Sees to it that the next segment is being made, once the last one is an eighth full: early enough for any rate, and
     /// a gateway that is only started and stopped need not make one.
     fn begin_next(&mut self) -> Result<(), Fault> {
+        if self.at > self.last.bytes / 8 { self.fill_next() } else { Ok(()) }
+    }
+
+    fn fill_next(&mut self) -> Result<(), Fault> {
         if matches!(self.next, Next::None) {
             let (disk, path, bytes) = (self.disk.clone(), segment::next_path(&self.folder), self.options.segment_bytes);
+            let closed = self.closed.clone();
             let thread = std::thread::Builder::new().name("journal-filler".to_owned());
-            let filler = thread.spawn(move || segment::fill(&disk, &path, bytes));
+            let filler = thread.spawn(move || segment::fill(&disk, &path, bytes, &closed));
             self.next = Next::Filling(filler.map_err(Fault::disk("start a thread for", &self.folder))?);
         }
         Ok(())
@@ -219,7 +241,7 @@ impl FileJournal {
 
     /// Waits until the next segment is made.
     fn await_next(&mut self) -> Result<(), Fault> {
-        self.begin_next()?;
+        self.fill_next()?;
         self.next = match std::mem::replace(&mut self.next, Next::None) {
             Next::Filling(filler) => {
                 Next::Filled(filler.join().map_err(|_| Fault::Broken("the journal's filler panicked".to_owned()))??)
@@ -291,10 +313,10 @@ impl Journal for FileJournal {
         let positions = positions(&commit, &blob_offsets, self.first_bases.len() as u64 - 1, self.at);
         self.at += bytes;
         self.size = commit.size();
-        if self.at > self.last.bytes / 8 {
-            self.begin_next()?;
-        }
-        Ok(Durable::new(commit, positions))
+        let durable = Durable::new(commit, positions);
+        // Durable it is, whatever becomes of the next segment: if that cannot even be begun now, `prepare` will say so.
+        drop(self.begin_next());
+        Ok(durable)
     }
 
     fn replay(&self, from: u64) -> Box<dyn Iterator<Item = Result<Durable, Fault>> + '_> {
@@ -310,8 +332,9 @@ impl Journal for FileJournal {
 }
 
 impl Drop for FileJournal {
-    /// Waits for the thread that fills the next segment: it writes into the folder whose lock ends here.
+    /// Ends the thread that fills the next segment: it writes into the folder whose lock ends here.
     fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
         if let Next::Filling(filler) = std::mem::replace(&mut self.next, Next::None) {
             // Its fault is nobody's any more: the segment is made again when it is needed.
             drop(filler.join());

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -89,10 +90,10 @@ pub(super) fn free_bytes(folder: &Path) -> Result<u64, Fault> {
 const FILL_BYTES: usize = 1 << 20;
 
 /// Makes a file of zeros, all of them on the disk. What is zero already is not written again: a gateway that is started
-/// often finds the file that it made before.
-pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> Result<File, Fault> {
+/// often finds the file that it made before. Ends early with [`Fault::Stopped`] when nobody wants the file any more.
+pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64, unwanted: &AtomicBool) -> Result<File, Fault> {
     let filled = (|| {
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = disk.act("make", path, open)?;
         // A file that was cut or is longer is begun anew: its length must be that of the segment, and blocks that were never
         // written would be given out in the middle of a commit.
@@ -102,6 +103,9 @@ pub(super) fn fill(disk: &Disk, path: &Path, bytes: u64) -> Result<File, Fault> 
         let zeros = vec![0; FILL_BYTES];
         let mut found = vec![0; FILL_BYTES];
         for at in (0..bytes).step_by(FILL_BYTES) {
+            if unwanted.load(Ordering::Relaxed) {
+                return Err(Fault::Stopped);
+            }
             let length = FILL_BYTES.min((bytes - at) as usize);
             let there = file.read_exact_at(&mut found[..length], at).is_ok() && found[..length] == zeros[..length];
             if !there {

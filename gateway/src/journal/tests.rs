@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -405,13 +405,42 @@ fn a_data_folder_is_held_by_one_journal_at_a_time() {
 #[test]
 fn a_left_over_next_segment_is_made_of_zeros_again() {
     let data = tempfile::tempdir().unwrap();
-    fs::create_dir_all(data.path().join("journal")).unwrap();
+    let next = data.path().join("next");
     for garbage in [vec![7; SEGMENT_BYTES as usize], vec![7; 100], vec![7; 2 * SEGMENT_BYTES as usize]] {
-        fs::write(data.path().join("journal/next"), garbage).unwrap();
-        let file = super::segment::fill(&Disk::default(), &data.path().join("journal/next"), SEGMENT_BYTES).unwrap();
+        fs::write(&next, garbage).unwrap();
+        let file = super::segment::fill(&Disk::default(), &next, SEGMENT_BYTES, &AtomicBool::new(false)).unwrap();
         assert_eq!(file.metadata().unwrap().len(), SEGMENT_BYTES);
-        assert!(fs::read(data.path().join("journal/next")).unwrap().iter().all(|&byte| byte == 0));
+        assert!(fs::read(&next).unwrap().iter().all(|&byte| byte == 0));
     }
+}
+
+#[test]
+fn opening_makes_durable_what_it_found_or_fails_and_harms_nothing() {
+    let (data, _, commits) = written(3);
+    let path = segment(data.path(), 0);
+    let whole = fs::read(&path).unwrap();
+    let (starts, end) = frames(&commits);
+    let mut torn = whole.clone();
+    torn[end - 9..end].fill(0);
+    for (bytes, commits) in [(&whole, &commits[..]), (&torn, &commits[..2])] {
+        for outcome in [Outcome::Lost, Outcome::Kept] {
+            let mut opened = false;
+            let mut failed = 0;
+            for deed in 0_i64..100 {
+                fs::write(&path, bytes).unwrap();
+                let gate = Arc::new(Gate { left: AtomicI64::new(deed), outcome, error: ErrorKind::Other });
+                opened = FileJournal::open_on(Disk { gate: Some(gate) }, data.path(), options(), None).is_ok();
+                assert_replays(&open(data.path()).unwrap(), commits);
+                if opened {
+                    break;
+                }
+                failed += 1;
+            }
+            // At least: the last frame written again, it synced, the folder synced; and the same for what was wiped.
+            assert!(opened && failed >= 8, "{failed}");
+        }
+    }
+    assert_eq!(fs::read(&path).unwrap()[..starts[2]], whole[..starts[2]]);
 }
 
 /// Writes until a deed fails, with each deed of the whole run failing in turn; what was acknowledged must be there again, in
@@ -475,11 +504,11 @@ fn a_full_disk_is_told_before_a_batch_is_decided_and_the_journal_goes_on_when_th
     let mut journal = FileJournal::open_on(Disk { gate: Some(gate.clone()) }, data.path(), options(), None).unwrap();
     let mut hub = Hub::default();
     journal.append(hub.signals(1)).unwrap();
-    gate.left.store(0, std::sync::atomic::Ordering::SeqCst);
+    gate.left.store(0, Ordering::SeqCst);
     for _ in 0..3 {
         assert!(matches!(journal.prepare(), Err(Fault::Full { .. })));
     }
-    gate.left.store(i64::MAX, std::sync::atomic::Ordering::SeqCst);
+    gate.left.store(i64::MAX, Ordering::SeqCst);
     journal.prepare().unwrap();
     (0..20).for_each(|_| {
         journal.prepare().unwrap();
