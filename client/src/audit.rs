@@ -162,7 +162,8 @@ impl Client {
             let Some(broken) = self.read_records(&mut walk, &checkpoint, progress).await? else {
                 continue;
             };
-            tries = if walk.tree.size() > begun { 1 } else { tries + 1 };
+            // As long as it goes on it goes on at once.
+            tries = if walk.tree.size() > begun { 0 } else { tries + 1 };
             if tries > TRIES_MAX || !broken.automatic {
                 return Err(Error::Unreachable(broken));
             }
@@ -208,7 +209,12 @@ impl Client {
             let commitment = Digest::try_from(&leaf.commitment)
                 .ok()
                 .filter(|_| leaf.index == index as u64 && leaf.index < checkpoint.size)
-                .ok_or_else(|| Error::not_verified("RECORD_ORDER", format!("the copy's leaf {index} is not that of record {index}")))?;
+                .ok_or_else(|| {
+                    Error::not_verified(
+                        "RECORD_ORDER",
+                        format!("the copy's leaf {index} is not that of record {index}"),
+                    )
+                })?;
             walk.take(self, leaf, &commitment).await?;
         }
         self.judge_tree(&walk, &asked, &checkpoint, &copy.note)?;

@@ -298,7 +298,9 @@ impl fmt::Display for Proven {
             }
             Self::PinnedHistory => f.write_str("that log is of the history that this client has pinned"),
             Self::Accepted { from, at } => write!(f, "the hub accepted it from {from} at {at}"),
-            Self::Promised { to, rule_id, index, commitment } if ["answer", "key-statement"].contains(&rule_id.as_str()) => {
+            Self::Promised { to, rule_id, index, commitment }
+                if ["answer", "key-statement"].contains(&rule_id.as_str()) =>
+            {
                 write!(f, "the hub put it in the mailbox of {to}, at {index} in the log (commitment {commitment})")
             }
             Self::Promised { to, rule_id, index, commitment } => {

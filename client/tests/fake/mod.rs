@@ -63,12 +63,12 @@ pub(crate) enum Lie {
     OldStatement,
     /// The stream ends after each message.
     BreakStream,
+    /// Everything in a mailbox below this number is erased: no lie, but what a retention rule does. `times` is the number.
+    ErasedBefore,
+    /// Records for others than the safe home are not shown: no lie, but what a participant sees.
+    HideOthers,
     /// The consistency proof of an answer is cut wrong; asked for by itself it is right.
     CutProofWrong,
-    /// The first audience sees what the second sent: an item is consigned once more.
-    ConsignAgain,
-    /// A rule that permits nothing of the kind is named, and what no rule permits is let pass.
-    Permissive,
 }
 
 /// A running hub.
@@ -100,6 +100,13 @@ pub(crate) struct Leaf {
     chain: Option<Chain>,
 }
 
+impl Leaf {
+    /// What was submitted, if the record is of an acceptance of a signal.
+    pub(crate) fn submission(&self) -> Option<wire::SubmitRequest> {
+        self.item.clone().filter(|request| !request.sealed_content.is_empty())
+    }
+}
+
 struct Tree<'a>(&'a [Leaf]);
 
 impl Nodes for Tree<'_> {
@@ -124,7 +131,11 @@ impl Log {
     }
 
     fn consistency(&self, old: u64, new: u64) -> Vec<Bytes> {
-        tree::consistency_proof(&Tree(&self.leaves), old, new).unwrap_or_default().into_iter().map(Bytes::from).collect()
+        tree::consistency_proof(&Tree(&self.leaves), old, new)
+            .unwrap_or_default()
+            .into_iter()
+            .map(Bytes::from)
+            .collect()
     }
 
     fn linked(&self, seen: u64) -> Vec<Bytes> {
@@ -161,7 +172,7 @@ impl Log {
         told
     }
 
-    fn records(&self) -> impl DoubleEndedIterator<Item = (u64, wire::Record)> + '_ {
+    fn records(&self) -> impl Iterator<Item = (u64, wire::Record)> + '_ {
         (0..).zip(&self.leaves).map(|(index, leaf)| (index, wire::Record::decode(leaf.record.clone()).unwrap()))
     }
 
@@ -258,7 +269,7 @@ impl Log {
     }
 
     /// Takes an item and returns the index of its acceptance.
-    fn accept(&mut self, request: wire::SubmitRequest) -> Result<u64, Status> {
+    pub(crate) fn take(&mut self, request: wire::SubmitRequest) -> Result<u64, Status> {
         let refused = |what: String| Status::invalid_argument(what);
         let item = Item::parse(request.item.clone().unwrap(), &self.origin).map_err(|bad| refused(bad.to_string()))?;
         if let Some(index) = self.acceptance_of(&item.digest()) {
@@ -268,13 +279,12 @@ impl Log {
         let own = wire::audience::Of::Address(signer.into());
         let (about, audience, to): (_, _, Vec<(Address, String)>) = match item.payload() {
             Payload::Signal(signal) => {
-                signal.check_beside(&request.sealed_content, &request.wrapped_keys).map_err(|bad| refused(bad.to_string()))?;
+                signal
+                    .check_beside(&request.sealed_content, &request.wrapped_keys)
+                    .map_err(|bad| refused(bad.to_string()))?;
                 let header = &signal.header;
                 let to = match self.covenant().permit(header) {
                     Ok(permit) => permit.recipients.into_iter().map(|to| (to.address, to.rule_id)).collect(),
-                    Err(_) if self.tells(Lie::Permissive) => {
-                        header.recipients.iter().map(|to| (to.address, "bpg-vt".to_owned())).collect()
-                    }
                     Err(no) => return Err(Status::failed_precondition(no.to_string())),
                 };
                 let about = wire::AboutSignal {
@@ -286,7 +296,8 @@ impl Log {
                 (wire::submission_acceptance::About::Signal(about), own, to)
             }
             Payload::Answer(answer) => {
-                let signal = self.acceptance_of(&answer.item_digest).ok_or_else(|| Status::not_found("no such signal"))?;
+                let signal =
+                    self.acceptance_of(&answer.item_digest).ok_or_else(|| Status::not_found("no such signal"))?;
                 let sent = self.leaves[usize::try_from(signal).unwrap()].item.clone().unwrap().item.unwrap();
                 let sender = Item::parse(sent, &self.origin).unwrap().signer().address;
                 let about = wire::AboutAnswer { code: answer.code.into(), consignment_index: signal + 1, late: false };
@@ -307,26 +318,31 @@ impl Log {
             }
         };
         let index = self.size();
+        let now = Some((self.now)().into());
         let mut consignments = Vec::new();
         for ((to, _), at) in to.iter().zip(index + 1..) {
             let event = Event::ContentConsignment(wire::ContentConsignment { item_digest: item.digest().into() });
             let mut record = self.record(wire::audience::Of::Address((*to).into()), Some(self.place(*to)), event);
             record.index = at;
+            record.time = now;
             consignments.push(Self::seal(&record));
         }
-        let addressees = to.iter().zip(&consignments).zip(index + 1..).map(|(((to, rule_id), leaf), index)| wire::Addressee {
-            to: Some((*to).into()),
-            rule_id: rule_id.clone(),
-            index,
-            commitment: leaf.commitment.into(),
-        });
+        let addressees =
+            to.iter().zip(&consignments).zip(index + 1..).map(|(((to, rule_id), leaf), index)| wire::Addressee {
+                to: Some((*to).into()),
+                rule_id: rule_id.clone(),
+                index,
+                commitment: leaf.commitment.into(),
+            });
         let accepted = wire::SubmissionAcceptance {
             item_digest: item.digest().into(),
             item_id: item.signer().item_id.to_string(),
             about: Some(about),
             addressees: addressees.collect(),
         };
-        let mut acceptance = Self::seal(&self.record(audience, None, Event::SubmissionAcceptance(accepted)));
+        let mut record = self.record(audience, None, Event::SubmissionAcceptance(accepted));
+        record.time = now;
+        let mut acceptance = Self::seal(&record);
         acceptance.item = Some(request);
         self.leaves.push(acceptance);
         self.leaves.extend(consignments);
@@ -334,9 +350,10 @@ impl Log {
     }
 
     fn publish(&mut self, chain: Chain) -> u64 {
-        let known = self.leaves.iter().position(|leaf| {
-            leaf.chain.as_ref().is_some_and(|known| known.leaf.sha256() == chain.leaf.sha256())
-        });
+        let known = self
+            .leaves
+            .iter()
+            .position(|leaf| leaf.chain.as_ref().is_some_and(|known| known.leaf.sha256() == chain.leaf.sha256()));
         if let Some(index) = known {
             return u64::try_from(index).unwrap();
         }
@@ -357,11 +374,15 @@ impl Log {
             mailbox.pop();
         }
         let last = mailbox.last();
-        let time = if self.tells(Lie::StaleHead) { (self.now)() - std::time::Duration::from_secs(86_400) } else { (self.now)() };
+        let time = if self.tells(Lie::StaleHead) {
+            (self.now)() - std::time::Duration::from_secs(86_400)
+        } else {
+            (self.now)()
+        };
         let head = wire::MailboxHead {
             log_origin: self.origin.clone(),
             address: Some(address.into()),
-            first_number: 1,
+            first_number: self.lies.get(&Lie::ErasedBefore).copied().unwrap_or(1),
             last_number: last.map_or(0, |(_, place)| place.number),
             last_index: last.map_or(0, |(index, _)| *index),
             last_commitment: last
@@ -391,7 +412,9 @@ impl Log {
                     _ => None,
                 };
                 let mut sealed_content = request.sealed_content.to_vec();
-                if !sealed_content.is_empty() && (self.tells(Lie::SpoilContent) || self.tells_once(Lie::SpoilContentOnce)) {
+                if !sealed_content.is_empty()
+                    && (self.tells(Lie::SpoilContent) || self.tells_once(Lie::SpoilContentOnce))
+                {
                     sealed_content[7] ^= 1;
                 }
                 Message::Delivery(wire::Delivery {
@@ -499,8 +522,10 @@ impl Hub {
     /// Tells the sender that its signal went to a recipient's transport.
     pub(crate) fn hand_over(&self, item_digest: Digest, sender: Address, recipient: Address) {
         let mut log = self.log();
-        let event =
-            Event::ContentHandover(wire::ContentHandover { item_digest: item_digest.into(), recipient: Some(recipient.into()) });
+        let event = Event::ContentHandover(wire::ContentHandover {
+            item_digest: item_digest.into(),
+            recipient: Some(recipient.into()),
+        });
         let record = log.record(wire::audience::Of::Address(sender.into()), Some(log.place(sender)), event);
         let leaf = Log::seal(&record);
         log.leaves.push(leaf);
@@ -530,7 +555,7 @@ impl ExchangeService for Hub {
         let request = request.into_inner();
         let mut log = self.log();
         let seen = request.seen_size;
-        let index = log.accept(request)?;
+        let index = log.take(request)?;
         self.woken.notify_waiters();
         if log.tells_once(Lie::LoseAnswer) {
             return Err(Status::unavailable("the answer was lost"));
@@ -574,7 +599,10 @@ impl ExchangeService for Hub {
         Ok(Response::new(Box::pin(stream)))
     }
 
-    async fn get_item(&self, request: Request<wire::GetItemRequest>) -> Result<Response<wire::GetItemResponse>, Status> {
+    async fn get_item(
+        &self,
+        request: Request<wire::GetItemRequest>,
+    ) -> Result<Response<wire::GetItemResponse>, Status> {
         let request = request.into_inner();
         let own = address(request.address);
         let log = self.log();
@@ -602,7 +630,8 @@ impl ExchangeService for Hub {
             let digest = Digest::try_from(&digest).unwrap();
             let about = log.acceptance_of(&digest).and_then(|at| log.leaves[usize::try_from(at).unwrap()].item.clone());
             let about = Item::parse(about.unwrap().item.unwrap(), &log.origin).unwrap();
-            let answers_it = matches!(about.payload(), Payload::Answer(answer) if answer.item_digest == parsed.digest());
+            let answers_it =
+                matches!(about.payload(), Payload::Answer(answer) if answer.item_digest == parsed.digest());
             if is_own && (digest == parsed.digest() || answers_it) {
                 receipts.push(log.receipt(index));
             }
@@ -611,25 +640,41 @@ impl ExchangeService for Hub {
             }
         }
         let recipients = match parsed.payload() {
-            Payload::Signal(signal) if parsed.signer().address == own => signal.header.recipients.iter().map(|to| {
-                let answer = answers.get(&to.address).cloned();
-                let state = if answer.is_some() { wire::DeliveryState::Answered } else { wire::DeliveryState::Accepted };
-                wire::RecipientState { address: Some(to.address.into()), state: state.into(), answer, late: false }
-            }).collect(),
+            Payload::Signal(signal) if parsed.signer().address == own => signal
+                .header
+                .recipients
+                .iter()
+                .map(|to| {
+                    let answer = answers.get(&to.address).cloned();
+                    let state =
+                        if answer.is_some() { wire::DeliveryState::Answered } else { wire::DeliveryState::Accepted };
+                    wire::RecipientState { address: Some(to.address.into()), state: state.into(), answer, late: false }
+                })
+                .collect(),
             _ => Vec::new(),
         };
         let consistency = log.linked(request.seen_size);
         Ok(Response::new(wire::GetItemResponse { item: Some(item), receipts, recipients, consistency }))
     }
 
-    async fn list_items(&self, _: Request<wire::ListItemsRequest>) -> Result<Response<wire::ListItemsResponse>, Status> {
+    async fn list_items(
+        &self,
+        _: Request<wire::ListItemsRequest>,
+    ) -> Result<Response<wire::ListItemsResponse>, Status> {
         Ok(Response::new(wire::ListItemsResponse::default()))
     }
 }
 
 impl Hub {
     /// The next message of a mailbox, if there is one: a head, then what lies behind `after`.
-    fn next(&self, address: Address, sent: u64, after: u64, begun: u64, seen: u64) -> Option<(wire::ReceiveResponse, u64)> {
+    fn next(
+        &self,
+        address: Address,
+        sent: u64,
+        after: u64,
+        begun: u64,
+        seen: u64,
+    ) -> Option<(wire::ReceiveResponse, u64)> {
         let mut log = self.log();
         let head = |log: &Log| wire::ReceiveResponse {
             consistency: log.linked(seen),
@@ -643,7 +688,8 @@ impl Hub {
         }
         let skip = u64::from(log.tells(Lie::SkipNumber));
         let mailbox = log.mailbox(address);
-        let (index, place) = mailbox.iter().find(|(_, place)| place.number > after + skip)?;
+        let first = log.lies.get(&Lie::ErasedBefore).copied().unwrap_or(1);
+        let (index, place) = mailbox.iter().find(|(_, place)| place.number > after + skip && place.number >= first)?;
         let message = log.message(address, *index, place.number <= begun, seen);
         Some((message, place.number))
     }
@@ -651,7 +697,10 @@ impl Hub {
 
 #[tonic::async_trait]
 impl CovenantService for Hub {
-    async fn get_covenant(&self, request: Request<wire::GetCovenantRequest>) -> Result<Response<wire::GetCovenantResponse>, Status> {
+    async fn get_covenant(
+        &self,
+        request: Request<wire::GetCovenantRequest>,
+    ) -> Result<Response<wire::GetCovenantResponse>, Status> {
         let log = self.log();
         let covenant = match request.into_inner().serial {
             0 if log.tells(Lie::OldCovenant) => log.covenants.first(),
@@ -674,7 +723,10 @@ impl CovenantService for Hub {
         Ok(Response::new(wire::PublishCertificateResponse { receipt: Some(log.receipt(index)), consistency }))
     }
 
-    async fn get_certificate(&self, request: Request<wire::GetCertificateRequest>) -> Result<Response<wire::GetCertificateResponse>, Status> {
+    async fn get_certificate(
+        &self,
+        request: Request<wire::GetCertificateRequest>,
+    ) -> Result<Response<wire::GetCertificateResponse>, Status> {
         let request = request.into_inner();
         let log = self.log();
         let found = (0..).zip(&log.leaves).find_map(|(index, leaf)| {
@@ -716,7 +768,10 @@ impl CovenantService for Hub {
             if let Payload::KeyStatement(statement) = parsed.payload()
                 && statement.signer.address == address
             {
-                all.push((statement.serial, wire::KeyStatementEntry { item: Some(item), receipt: Some(log.receipt(index)) }));
+                all.push((
+                    statement.serial,
+                    wire::KeyStatementEntry { item: Some(item), receipt: Some(log.receipt(index)) },
+                ));
             }
         }
         if log.tells(Lie::OldStatement) {
@@ -734,7 +789,10 @@ impl CovenantService for Hub {
 
 #[tonic::async_trait]
 impl AuditService for Hub {
-    async fn get_checkpoint(&self, request: Request<wire::GetCheckpointRequest>) -> Result<Response<wire::GetCheckpointResponse>, Status> {
+    async fn get_checkpoint(
+        &self,
+        request: Request<wire::GetCheckpointRequest>,
+    ) -> Result<Response<wire::GetCheckpointResponse>, Status> {
         let log = self.log();
         let consistency = log.linked(request.into_inner().seen_size);
         Ok(Response::new(wire::GetCheckpointResponse { checkpoint: log.checkpoint(), consistency }))
@@ -761,20 +819,27 @@ impl AuditService for Hub {
 
     type ListRecordsStream = Answers<wire::ListRecordsResponse>;
 
-    async fn list_records(&self, request: Request<wire::ListRecordsRequest>) -> Result<Response<Self::ListRecordsStream>, Status> {
+    async fn list_records(
+        &self,
+        request: Request<wire::ListRecordsRequest>,
+    ) -> Result<Response<Self::ListRecordsStream>, Status> {
         let wire::ListRecordsRequest { from, to } = request.into_inner();
         let log = self.log();
         let mut lines: Vec<Result<wire::ListRecordsResponse, Status>> = Vec::new();
         for index in from..to {
             let leaf = &log.leaves[usize::try_from(index).unwrap()];
-            lines.push(Ok(wire::ListRecordsResponse {
-                index,
-                commitment: leaf.commitment.into(),
-                record: leaf.record.clone(),
-                salt: Bytes::copy_from_slice(&leaf.salt),
-                item: leaf.item.clone().and_then(|request| request.item),
-                erased_by: String::new(),
-            }));
+            let record = wire::Record::decode(leaf.record.clone()).unwrap();
+            let audience = record.audience.unwrap().of.unwrap();
+            let is_for_others =
+                matches!(&audience, wire::audience::Of::Address(to) if to.function() != wire::Function::SafeHome);
+            let mut line =
+                wire::ListRecordsResponse { index, commitment: leaf.commitment.into(), ..Default::default() };
+            if !(is_for_others && log.tells(Lie::HideOthers)) {
+                line.record = leaf.record.clone();
+                line.salt = Bytes::copy_from_slice(&leaf.salt);
+                line.item = leaf.item.clone().and_then(|request| request.item);
+            }
+            lines.push(Ok(line));
             if log.tells(Lie::BreakStream) {
                 lines.push(Err(Status::unavailable("the stream broke")));
                 break;
@@ -811,7 +876,11 @@ impl tonic::transport::server::Connected for Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
