@@ -322,6 +322,7 @@ pub(super) fn readers_see_whole_mailboxes_while_the_store_is_written(store: &mut
                     let places = reader.mailbox(&address, 0, usize::MAX).unwrap();
                     assert!(places.iter().map(|(number, _)| *number).eq(1..=places.len() as u64));
                     assert!(places.is_sorted_by_key(|(_, index)| *index));
+                    assert!(places.last().is_none_or(|(_, index)| *index < reader.applied()));
                     let items = reader.items_of(&address, u64::MAX, usize::MAX).unwrap();
                     assert!(items.is_sorted_by(|newer, older| newer > older));
                 }

@@ -107,13 +107,14 @@ impl Store for SledStore {
         let reader = &self.open.reader;
         reader.guard(|db| db.apply_batch(batch))?;
 
-        // The values are there before the tail says so: in between, readers find in the tail what is also on a page.
+        // The values are there before the tail says so: in between, readers find in the tail what is also on a page. How far
+        // the store is changes while the tail is locked, so that whoever reads the one afterwards agrees with the other.
         let mut tail = reader.tail.write().unwrap_or_else(PoisonError::into_inner);
+        reader.applied.store(how_far.applied, Ordering::Release);
         for fact in &facts {
             tail.push(fact);
         }
         drop(tail);
-        reader.applied.store(how_far.applied, Ordering::Release);
         self.stopped = false;
         Ok(())
     }
