@@ -21,7 +21,7 @@ use crate::content::{self, Check};
 use crate::error::{Error, Fault, Result};
 use crate::inbox::{Inbox, describe};
 use crate::receive::{Received, ReceivedSignal, SignalContent, Start};
-use crate::send::{KeepCopy, Outgoing, Plan, Submitted};
+use crate::send::{KeepCopy, Plan, Submitted};
 
 /// Largest file that is read as a signal: JSON takes a few times the bytes of its content.
 const FILE_BYTES_MAX: u64 = 4 * CONTENT_BYTES_MAX as u64;
@@ -47,7 +47,7 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
         printer.note(printer.yellow("warning: the covenant does not list this function for the BSN; it is used on your word"));
     }
 
-    let plan = client.plan(&Outgoing::from(&draft)).await.doing(deed)?;
+    let plan = client.plan(&draft.outgoing).await.doing(deed)?;
     let faults = content::faults_against(&draft.content, plan.profile());
     if !faults.is_empty() {
         return Err(in_file(faults.into_iter().map(Fault::from).collect())).doing(deed);
@@ -115,7 +115,7 @@ fn dry_run(draft: &content::Draft, plan: &Plan, printer: &Printer) -> u8 {
         .collect();
     if printer.for_people() {
         let profile = plan.profile();
-        printer.line(format!("nothing was sent; this {} would be readable by:", type_code(draft.signal_type)));
+        printer.line(format!("nothing was sent; this {} would be readable by:", type_code(draft.outgoing.signal_type)));
         printer.note(format!("profile {} version {}; covenant {}", profile.name, profile.version, plan.covenant.serial()));
     }
     let columns = [

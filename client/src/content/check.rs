@@ -6,7 +6,7 @@ use seinpost_protocol::wire;
 
 use super::{Unfit, faults_against, read};
 use crate::error::Fault;
-use crate::send::{ContentCheck, ContentContext, ContentFault, Outgoing, To};
+use crate::send::{ContentCheck, ContentContext, ContentFault};
 
 /// Checks contents of this version's types.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,33 +50,5 @@ impl ContentCheck for Check {
 impl From<FieldFault> for Fault {
     fn from(fault: FieldFault) -> Self {
         Self::new(fault.field, fault.wrong).hint(fault.allowed)
-    }
-}
-
-impl From<&super::Draft> for Outgoing {
-    fn from(draft: &super::Draft) -> Self {
-        Self {
-            signal_type: draft.signal_type,
-            to: draft
-                .to
-                .iter()
-                .map(|to| To {
-                    function: to.function,
-                    oin: to.oin,
-                    municipality: to.municipality.clone(),
-                    legal_basis: to.legal_basis.clone(),
-                    basis_reference: to.basis_reference.clone(),
-                })
-                .collect(),
-            source_regime: draft.source_regime,
-            purpose: draft.purpose,
-            urgency: draft.urgency,
-            handling: draft.handling.clone(),
-            conversation: draft.conversation,
-            in_reply_to: draft.in_reply_to,
-            supersedes: draft.supersedes,
-            expires: draft.expires,
-            retention_class: draft.retention_class,
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! faults of the file at once. Who may be written to, under which rule, and which profile applies, is asked
 //! afterwards, when the draft is sent; ids, times, keys, sizes and the sender are filled in there too.
 
-use seinpost_protocol::address::{Address, Function, Oin, function_code};
+use seinpost_protocol::address::{Function, Oin, function_code};
 use seinpost_protocol::content::{self, Codes, FieldFault};
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
@@ -13,6 +13,7 @@ use seinpost_protocol::wire;
 use serde_json::Value as Json;
 
 use super::json;
+use crate::send::{Outgoing, To};
 
 /// What the sender's function is allowed and addressed as while a draft is read.
 #[derive(Debug, Clone, Copy)]
@@ -24,53 +25,10 @@ pub struct Writer {
 /// A signal to be sent, right by itself.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// The type: one of those that this version knows.
-    pub signal_type: wire::SignalType,
-    /// To whom, in order; 1..8.
-    pub to: Vec<DraftRecipient>,
-    /// The regime under which the sender holds the data.
-    pub source_regime: wire::SourceRegime,
-    /// What for.
-    pub purpose: wire::Purpose,
-    /// How urgent; NORMAL where the file does not say.
-    pub urgency: wire::Urgency,
-    /// Conditions, ascending and each once.
-    pub handling: Vec<wire::Handling>,
-    /// The conversation it stands in; none: it opens one.
-    pub conversation: Option<ItemId>,
-    /// The item that it replies to.
-    pub in_reply_to: Option<Digest>,
-    /// The sender's own item that it takes the place of.
-    pub supersedes: Option<Digest>,
-    /// When an answer comes too late; none: 14 days after signing.
-    pub expires: Option<Timestamp>,
-    /// How long the hub keeps the content; none: HUB_24H.
-    pub retention_class: Option<wire::RetentionClass>,
+    /// What is sent, but for the content; urgency NORMAL where the file does not say, handling ascending.
+    pub outgoing: Outgoing,
     /// What only the recipients read.
     pub content: wire::Content,
-}
-
-/// One recipient of a draft: a function and either a municipality, from which the covenant finds the address, or an OIN.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DraftRecipient {
-    /// The function addressed.
-    pub function: Function,
-    /// The municipality by which the covenant's routes find the address; four digits.
-    pub municipality: Option<String>,
-    /// The organisation, where it is addressed directly, such as in a conversation.
-    pub oin: Option<Oin>,
-    /// Code of the legal basis.
-    pub legal_basis: String,
-    /// The sender's number of the decision, consent or order.
-    pub basis_reference: Option<String>,
-}
-
-impl DraftRecipient {
-    /// Returns the address where the file gives it outright.
-    #[must_use]
-    pub fn address(&self) -> Option<Address> {
-        self.oin.map(|oin| Address { oin, function: self.function })
-    }
 }
 
 /// The types of signal that this version can send.
@@ -153,22 +111,24 @@ impl Reader<'_> {
             self.fault(name, "an unknown field", fields);
         }
         Some(Draft {
-            signal_type: signal_type?,
-            to: to?,
-            source_regime: source_regime?,
-            purpose: purpose?,
-            urgency: urgency.unwrap_or(wire::Urgency::Normal),
-            handling: handling?,
-            conversation,
-            in_reply_to,
-            supersedes,
-            expires,
-            retention_class,
+            outgoing: Outgoing {
+                signal_type: signal_type?,
+                to: to?,
+                source_regime: source_regime?,
+                purpose: purpose?,
+                urgency: urgency.unwrap_or(wire::Urgency::Normal),
+                handling: handling?,
+                conversation,
+                in_reply_to,
+                supersedes,
+                expires,
+                retention_class,
+            },
             content: content?,
         })
     }
 
-    fn recipients(&mut self) -> Option<Vec<DraftRecipient>> {
+    fn recipients(&mut self) -> Option<Vec<To>> {
         let Some(Json::Array(list)) = self.object.shift_remove("to") else {
             self.fault("to", "missing", "a list of 1..8 recipients: function, municipality or oin, legal_basis");
             return None;
@@ -181,7 +141,7 @@ impl Reader<'_> {
         recipients.into_iter().collect()
     }
 
-    fn recipient(&mut self, i: usize, json: Json) -> Option<DraftRecipient> {
+    fn recipient(&mut self, i: usize, json: Json) -> Option<To> {
         let Json::Object(object) = json else {
             self.fault(
                 format!("to[{i}]"),
@@ -216,7 +176,7 @@ impl Reader<'_> {
             fault.field = format!("to[{i}].{}", fault.field);
             self.faults.push(fault);
         }
-        Some(DraftRecipient { function: function?, municipality, oin, legal_basis: legal_basis?, basis_reference })
+        Some(To { function: function?, municipality, oin, legal_basis: legal_basis?, basis_reference })
     }
 
     fn handling(&mut self) -> Option<Vec<wire::Handling>> {
@@ -396,7 +356,7 @@ mod tests {
         for signal_type in TYPES {
             let text = template(signal_type).expect("every type of this version has a template");
             let draft = parse(text, &any, WRITER).expect("the template is right");
-            assert_eq!(draft.signal_type, signal_type);
+            assert_eq!(draft.outgoing.signal_type, signal_type);
         }
     }
 
@@ -486,7 +446,7 @@ mod tests {
     fn handling_is_a_set_whatever_its_order() {
         let text = changed(|file| file["handling"] = serde_json::json!(["NOT_TO_FILE", "NO_ONWARD", "NOT_TO_FILE"]));
         let draft = parse(&text, &any, WRITER).expect("the file is right");
-        assert_eq!(draft.handling, [wire::Handling::NoOnward, wire::Handling::NotToFile]);
+        assert_eq!(draft.outgoing.handling, [wire::Handling::NoOnward, wire::Handling::NotToFile]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use seinpost_protocol::content::{self, Codes, FieldFault};
 use seinpost_protocol::wire;
 
 pub use check::Check;
-pub use draft::{Draft, DraftRecipient, Writer};
+pub use draft::{Draft, Writer};
 pub use profile::{Departure, DepartureKind, departures};
 
 /// Why an opened content is not what its header promised.

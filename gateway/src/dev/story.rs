@@ -5,7 +5,7 @@
 //! did not hold.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use seinpost_client::answer::{Delivery, Say};
 use seinpost_client::client::Client;
 use seinpost_client::content::{self, Check, draft};
 use seinpost_client::receive::{Received, ReceivedSignal, SignalContent, Start};
-use seinpost_client::send::{KeepCopy, Outgoing, Submitted};
+use seinpost_client::send::{KeepCopy, Submitted};
 use seinpost_client::status::Which;
 use seinpost_protocol::address::Function;
+use seinpost_protocol::item::ItemId;
+use seinpost_protocol::receipt::EventKind;
 use seinpost_protocol::wire;
 use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
 
@@ -28,8 +30,16 @@ const WORDS: [&str; 4] = ["Voorbeeld", "Semmie", "Proefstraat", "parcel point"];
 /// How long a step may wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the story leaves behind for the reader to look at.
+pub(super) struct Told {
+    /// The signal's id.
+    pub signal: ItemId,
+    /// The sender's receipt.
+    pub receipt: PathBuf,
+}
+
 /// Tells the story on standard output.
-pub(super) async fn tell(world: &World, data: &Path, gateway: SocketAddr) -> Result<(), Failure> {
+pub(super) async fn tell(world: &World, data: &Path, gateway: SocketAddr) -> Result<Told, Failure> {
     let police = setup::client(world, "police-amsterdam")?;
     let safe_home = setup::client(world, "safe-home-amsterdam")?;
     let mayor = setup::client(world, "mayor-amsterdam")?;
@@ -38,14 +48,13 @@ pub(super) async fn tell(world: &World, data: &Path, gateway: SocketAddr) -> Res
     println!("\nA hub at {gateway}, and a covenant of the whole country that its registrars signed; the hub did not.\n");
     let sent = send(&police).await?;
     refuse_the_mayor(&mayor, world).await?;
-    let opened = open_and_answer(&safe_home, &sent).await?;
+    let inbox = open_and_answer(&safe_home, &sent).await?;
     ladder(&police, &sent).await?;
     refuse_the_evil_covenant(&police, world)?;
-    search_the_hub(world, data)?;
+    search_the_hub(world, data, &inbox)?;
     audit(&auditor).await?;
     audit_a_spoilt_copy(&auditor).await?;
-    println!("\nThat was signal {}; the safe home read {} observations.", sent.id, opened);
-    Ok(())
+    Ok(Told { signal: sent.id, receipt: sent.receipt })
 }
 
 async fn send(police: &Client) -> Result<Submitted, Failure> {
@@ -55,14 +64,15 @@ async fn send(police: &Client) -> Result<Submitted, Failure> {
     let template = content::template(wire::SignalType::ExploitationSignal).ok_or("there is no template")?;
     let draft = draft::parse(template, &codes, draft::Writer { bsn_allowed: covenant.may_use_bsn(police.address()) })
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let plan = police.plan(&Outgoing::from(&draft)).await?;
+    let plan = police.plan(&draft.outgoing).await?;
     for reader in &plan.readers {
         say(&format!("sealed to    {}", reader.certificate_name.as_deref().unwrap_or(&reader.name)));
         say(&format!("legal basis  {} (rule {}): {}", reader.rule.legal_basis, reader.rule.id, reader.rule.reason_en));
     }
     let content = content::encode(&draft.content);
     let sent = police.send_planned(&plan, &content, &Check::default(), KeepCopy::No).await?;
-    say(&format!("accepted     as record {} of the log; receipt {}", sent.index, sent.receipt.display()));
+    say(&format!("accepted     by the hub as record {} of its log: signal {}", sent.index, sent.id));
+    say(&format!("receipt      {}", sent.receipt.display()));
     Ok(sent)
 }
 
@@ -72,31 +82,36 @@ async fn refuse_the_mayor(mayor: &Client, world: &World) -> Result<(), Failure> 
     for (identity, whose) in mailboxes {
         let request = wire::ReceiveRequest { address: Some(world.address(identity)?.into()), after: 0, seen_size: 0 };
         match ExchangeServiceClient::new(mayor.channel()).receive(request).await {
-            Err(status) => say(&format!("refused      the mailbox of {whose}: {} ({:?})", status.message(), status.code())),
+            Err(status) => say(&format!("refused      the mailbox of {whose}: {}", status.message())),
             Ok(_) => return Err(format!("the mayor could read the mailbox of {whose}").into()),
         }
     }
     Ok(())
 }
 
-async fn open_and_answer(safe_home: &Client, sent: &Submitted) -> Result<usize, Failure> {
+/// Returns the folder in which the safe home keeps what it received.
+async fn open_and_answer(safe_home: &Client, sent: &Submitted) -> Result<PathBuf, Failure> {
     step(3, "The safe home receives, verifies, opens and answers");
+    let inbox = safe_home.inbox()?;
     let mut mailbox = safe_home.receive(Start::Pinned, Arc::new(Check::default())).await?;
     loop {
         let received = mailbox.next_within(PATIENCE).await?.ok_or("the signal did not come")?;
+        let kept = inbox.keep(&received)?;
         mailbox.acknowledge(&received)?;
         let Received::Signal(signal) = received else { continue };
         if signal.arrived.item.digest() != sent.digest {
             continue;
         }
-        let read = read(&signal)?;
+        let kept = kept.ok_or("the signal was not kept")?;
+        read(&signal)?;
+        say(&format!("kept         {}", kept.display()));
         let answered = safe_home.answer(Delivery::from(&*signal), Say::Readable).await?;
         say(&format!("answered     DELIVERED_READABLE, signed by the safe home, as record {}", answered.index));
-        return Ok(read);
+        return Ok(kept);
     }
 }
 
-fn read(signal: &ReceivedSignal) -> Result<usize, Failure> {
+fn read(signal: &ReceivedSignal) -> Result<(), Failure> {
     let SignalContent::Readable { content: opened, .. } = &signal.content else {
         return Err("the safe home could not read the signal".into());
     };
@@ -105,15 +120,21 @@ fn read(signal: &ReceivedSignal) -> Result<usize, Failure> {
     let name = name.map(|name| format!("{} {}", name.given.join(" "), name.family)).unwrap_or_default();
     let place = &signal.arrived.place;
     say(&format!("proven       number {} in its mailbox, record {} of the log", place.number, place.index));
-    say(&format!("opened       \"{name}\": {} observations, as the signed header commits to", content.observations.len()));
-    Ok(content.observations.len())
+    say(&format!("opened       \"{name}\", {} observations: what the signed header commits to", content.observations.len()));
+    Ok(())
 }
 
 async fn ladder(police: &Client, sent: &Submitted) -> Result<(), Failure> {
     step(4, "The police sees how far it is, and who says so");
     let shown = police.item(Which::Id(sent.id)).await?;
     for step in &shown.steps {
-        say(&format!("hub          {} (record {})", step.event.name(), step.index));
+        let what = match step.event {
+            EventKind::SubmissionAcceptance => "accepted",
+            EventKind::ContentHandover => "handed over to the safe home's system",
+            EventKind::ContentConsignment => "consigned the answer to the police",
+            other => other.name(),
+        };
+        say(&format!("hub          {what}, record {}", step.index));
     }
     let answered = shown.recipients.iter().find_map(|recipient| recipient.answer.as_ref().map(|answer| (recipient, answer)));
     let Some((recipient, answer)) = answered.filter(|(recipient, _)| recipient.answer_is_verified) else {
@@ -142,11 +163,16 @@ fn refuse_the_evil_covenant(police: &Client, world: &World) -> Result<(), Failur
     }
 }
 
-fn search_the_hub(world: &World, data: &Path) -> Result<(), Failure> {
+fn search_the_hub(world: &World, data: &Path, inbox: &Path) -> Result<(), Failure> {
     step(6, "Every file of the hub is searched for the boy's name");
+    let hub = world.hub_folder();
+    let mut folders = vec![hub.as_path()];
+    if !data.starts_with(&hub) {
+        folders.push(data);
+    }
     let (mut files, mut bytes) = (0, 0);
-    for folder in [data.to_owned(), world.hub_folder()] {
-        let searched = search::folder(&folder, &WORDS)?;
+    for folder in folders {
+        let searched = search::folder(folder, &WORDS)?;
         if let Some((file, word)) = searched.found {
             return Err(format!("{word} stands in {file}").into());
         }
@@ -154,6 +180,11 @@ fn search_the_hub(world: &World, data: &Path) -> Result<(), Failure> {
         bytes += searched.bytes;
     }
     say(&format!("not there    {} words in {files} files, {} MiB", WORDS.len(), bytes / (1024 * 1024)));
+    // A search that finds nothing proves something only if it would find what is there.
+    if search::folder(inbox, &WORDS)?.found.is_none() {
+        return Err("the search does not find the name where it stands".into());
+    }
+    say("found        where it should be: in the safe home's own inbox");
     Ok(())
 }
 
