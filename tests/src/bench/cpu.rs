@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Returns the CPU time that all threads of a process have used; zero for a process that is not there.
 ///
 /// Threads that ended take their share with them: the servers measured here keep theirs.
-pub fn used(pid: u32) -> Duration {
+pub(crate) fn used(pid: u32) -> Duration {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let nanos = tasks
         .flatten()

@@ -1,6 +1,7 @@
 //! What the gateway is measured against: the same service stubs over the same mutual TLS, answering with as many bytes.
 //!
-//! The bare echo does nothing with what it gets. The floor does what no honest hub can leave out: it verifies the
+//! How long an answer shall be stands where a client says its pin (`seen_size`), so that it is as long as the gateway's
+//! was just before. The bare echo does nothing with what it gets. The floor does what no honest hub can leave out: it verifies the
 //! item's signature, hashes what came, writes it, and answers after an `fdatasync` that it shares with all that wait.
 
 use std::fs::File;
@@ -26,29 +27,35 @@ const WAITING_MAX: usize = 4096;
 /// The file that the floor writes is this large and zero-filled beforehand, as the journal's segments are; it wraps.
 const FILE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Answers every submission with so many bytes.
+/// Longest answer; a receipt is some kilobytes.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// What protobuf takes around the answer's one field.
+const AROUND_BYTES: u64 = 6;
+
+/// Answers every submission with as many bytes as it asks for.
 #[derive(Clone)]
-pub struct Echo {
-    answer: Bytes,
+pub(crate) struct Echo {
     floor: Option<Arc<Floor>>,
 }
 
 impl Echo {
-    /// Makes an echo whose answers have `answer_bytes` bytes.
-    pub fn bare(answer_bytes: usize) -> Self {
-        Self { answer: vec![0x5a; answer_bytes.saturating_sub(8)].into(), floor: None }
+    /// Makes an echo that answers at once.
+    pub(crate) fn bare() -> Self {
+        Self { floor: None }
     }
 
     /// Makes the floor: an echo that verifies with `key`, hashes, and syncs a file in `folder`.
-    pub fn floor(answer_bytes: usize, key: PublicKey, folder: &Path) -> std::io::Result<Self> {
-        Ok(Self { floor: Some(Arc::new(Floor::new(key, folder)?)), ..Self::bare(answer_bytes) })
+    pub(crate) fn floor(key: PublicKey, folder: &Path) -> std::io::Result<Self> {
+        Ok(Self { floor: Some(Arc::new(Floor::new(key, folder)?)) })
     }
 
     async fn answer(&self, request: wire::SubmitRequest) -> Result<wire::SubmitResponse, Status> {
+        let length = request.seen_size.min(ANSWER_BYTES_MAX).saturating_sub(AROUND_BYTES);
         if let Some(floor) = &self.floor {
             floor.take(request).await?;
         }
-        let receipt = wire::Receipt { record: self.answer.clone(), ..Default::default() };
+        let record = vec![0x5a; usize::try_from(length).expect("it is bounded")].into();
+        let receipt = wire::Receipt { record, ..Default::default() };
         Ok(wire::SubmitResponse { receipt: Some(receipt), consistency: Vec::new() })
     }
 }
@@ -92,7 +99,7 @@ fn write_all(file: &mut File, waiting: &Receiver<(Bytes, oneshot::Sender<()>)>) 
     while let Ok(first) = waiting.recv() {
         let mut batch = vec![first];
         batch.extend(waiting.try_iter().take(511));
-        let bytes: Vec<u8> = batch.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
+        let bytes = batch.iter().map(|(bytes, _)| &**bytes).collect::<Vec<_>>().concat();
         if at + bytes.len() as u64 > FILE_BYTES {
             at = 0;
         }

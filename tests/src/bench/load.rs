@@ -1,10 +1,11 @@
-//! One slice of load: so many submissions in flight for so long, each id once, every answer kept for verification.
+//! One slice of load: so many submissions in flight for so long, every answer kept for verification.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use prost::Message as _;
 use seinpost_protocol::wire;
 use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,7 +15,7 @@ use crate::cpu;
 
 /// How submissions are put on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// One call each, so many in flight.
     Unary(usize),
     /// One pipelined stream.
@@ -23,7 +24,7 @@ pub enum Mode {
 
 impl Mode {
     /// The name of its ratio.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Unary(in_flight) => format!("unary_{in_flight}"),
             Self::Stream => "stream".to_owned(),
@@ -32,92 +33,134 @@ impl Mode {
 }
 
 /// Calls in flight on one connection: what the gateway allows.
-pub const STREAMS_PER_CONNECTION: usize = 64;
+pub(crate) const STREAMS_PER_CONNECTION: usize = 64;
 /// Submissions on their way in a pipelined stream.
 const PIPELINE: usize = 64;
 
 /// What one slice came to.
-pub struct Slice {
+pub(crate) struct Slice {
     /// Submissions answered within the slice.
-    pub operations: u64,
+    pub(crate) operations: u64,
     /// How long it took.
-    pub wall: Duration,
+    pub(crate) wall: Duration,
     /// CPU time of the server meanwhile.
-    pub server: Duration,
+    pub(crate) server: Duration,
     /// CPU time of this process meanwhile.
-    pub client: Duration,
+    pub(crate) client: Duration,
     /// Each answer with the place of its submission.
-    pub answers: Vec<(usize, wire::SubmitResponse)>,
+    pub(crate) answers: Vec<(usize, wire::SubmitResponse)>,
     /// Whether the submissions ran out before the time did.
-    pub exhausted: bool,
+    pub(crate) exhausted: bool,
 }
+
+/// What the server still does behind its answers belongs to them: its CPU time is read when it had this time to do it.
+const SETTLING: Duration = Duration::from_millis(100);
 
 impl Slice {
     /// Operations a second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.operations as f64 / self.wall.as_secs_f64()
     }
 
+    /// The length of an answer, on average.
+    pub(crate) fn answer_bytes(&self) -> u64 {
+        let bytes: usize = self.answers.iter().map(|(_, answer)| answer.encoded_len()).sum();
+        bytes as u64 / self.operations.max(1)
+    }
+
     /// Microseconds of CPU for each operation, at server and client.
-    pub fn cpu_micros(&self) -> (f64, f64) {
+    pub(crate) fn cpu_micros(&self) -> (f64, f64) {
         let per = |time: Duration| time.as_secs_f64() * 1e6 / self.operations.max(1) as f64;
         (per(self.server), per(self.client))
     }
 }
 
-/// Runs one slice against the server with this process id over these channels.
-pub async fn run(
-    mode: Mode,
-    channels: &[Channel],
-    requests: Arc<Vec<wire::SubmitRequest>>,
-    length: Duration,
-    server: u32,
-) -> Result<Slice, tonic::Status> {
-    let before = (cpu::used(server), cpu::used(std::process::id()));
-    let begun = Instant::now();
-    let next = Arc::new(AtomicUsize::new(0));
-    let over = Arc::new(AtomicBool::new(false));
-    let timer = {
-        let over = Arc::clone(&over);
-        tokio::spawn(async move {
-            tokio::time::sleep(length).await;
-            over.store(true, Ordering::Relaxed);
-        })
-    };
-    let answers = match mode {
-        Mode::Unary(in_flight) => unary(in_flight, channels, &requests, &next, &over).await?,
-        Mode::Stream => stream(&channels[0], &requests, &next, &over).await?,
-    };
-    let wall = begun.elapsed();
-    timer.abort();
-    Ok(Slice {
-        operations: answers.len() as u64,
-        wall,
-        server: cpu::used(server).saturating_sub(before.0),
-        client: cpu::used(std::process::id()).saturating_sub(before.1),
-        exhausted: next.load(Ordering::Relaxed) >= requests.len(),
-        answers,
-    })
+/// The submissions of a slice.
+pub(crate) type Items = Arc<[wire::SubmitRequest]>;
+
+/// One slice to be run.
+pub(crate) struct Load {
+    /// How submissions are put on the wire.
+    pub(crate) mode: Mode,
+    /// For how long.
+    pub(crate) length: Duration,
+    /// What is submitted, in this order.
+    pub(crate) requests: Items,
+    /// Whether to begin again when all were submitted; otherwise each is submitted once and the slice ends early.
+    pub(crate) again: bool,
 }
 
-async fn unary(
-    in_flight: usize,
-    channels: &[Channel],
-    requests: &Arc<Vec<wire::SubmitRequest>>,
-    next: &Arc<AtomicUsize>,
-    over: &Arc<AtomicBool>,
-) -> Result<Vec<(usize, wire::SubmitResponse)>, tonic::Status> {
+/// A slice that runs: what its tasks share.
+struct Run {
+    requests: Items,
+    again: bool,
+    next: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Load {
+    /// Runs the slice against the server with this process id, over these channels.
+    pub(crate) async fn run(self, channels: &[Channel], server: u32) -> Result<Slice, tonic::Status> {
+        let Self { mode, length, requests, again } = self;
+        for channel in channels {
+            connect(channel).await?;
+        }
+        let run = Arc::new(Run { requests, again, next: AtomicUsize::new(0), over: AtomicBool::new(false) });
+        let (server_before, client_before) = (cpu::used(server), cpu::used(std::process::id()));
+        let begun = Instant::now();
+        let timer = {
+            let run = Arc::clone(&run);
+            tokio::spawn(async move {
+                tokio::time::sleep(length).await;
+                run.over.store(true, Ordering::Relaxed);
+            })
+        };
+        let answers = match mode {
+            Mode::Unary(in_flight) => unary(in_flight, channels, &run).await?,
+            Mode::Stream => stream(&channels[0], &run).await?,
+        };
+        let wall = begun.elapsed();
+        let client = cpu::used(std::process::id()).saturating_sub(client_before);
+        let exhausted = !run.over.load(Ordering::Relaxed);
+        timer.abort();
+        tokio::time::sleep(SETTLING).await;
+        let server = cpu::used(server).saturating_sub(server_before);
+        Ok(Slice { operations: answers.len() as u64, wall, server, client, exhausted, answers })
+    }
+}
+
+/// Lets a channel connect before the clock starts: a call that every server knows, whatever it answers.
+async fn connect(channel: &Channel) -> Result<(), tonic::Status> {
+    let submitted = ExchangeServiceClient::new(channel.clone()).submit(wire::SubmitRequest::default()).await;
+    match submitted {
+        Err(status) if status.code() != tonic::Code::InvalidArgument => Err(status),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+impl Run {
+    /// Takes the next submission, while there is time.
+    fn take(&self) -> Option<(usize, wire::SubmitRequest)> {
+        if self.over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let place = if self.again { number % self.requests.len() } else { number };
+        Some((place, self.requests.get(place)?.clone()))
+    }
+}
+
+type Answers = Vec<(usize, wire::SubmitResponse)>;
+
+async fn unary(in_flight: usize, channels: &[Channel], run: &Arc<Run>) -> Result<Answers, tonic::Status> {
     let workers: Vec<_> = (0..in_flight)
         .map(|worker| {
-            let channel = channels[worker % channels.len()].clone();
-            let (requests, next, over) = (Arc::clone(requests), Arc::clone(next), Arc::clone(over));
+            let (channel, run) = (channels[worker % channels.len()].clone(), Arc::clone(run));
             tokio::spawn(async move {
                 let mut client = ExchangeServiceClient::new(channel);
                 let mut answers = Vec::new();
-                while !over.load(Ordering::Relaxed) {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(request) = requests.get(place) else { break };
-                    answers.push((place, client.submit(request.clone()).await?.into_inner()));
+                while let Some((place, request)) = run.take() {
+                    answers.push((place, client.submit(request).await?.into_inner()));
                 }
                 Ok::<_, tonic::Status>(answers)
             })
@@ -130,36 +173,34 @@ async fn unary(
     Ok(answers)
 }
 
-async fn stream(
-    channel: &Channel,
-    requests: &Arc<Vec<wire::SubmitRequest>>,
-    next: &Arc<AtomicUsize>,
-    over: &Arc<AtomicBool>,
-) -> Result<Vec<(usize, wire::SubmitResponse)>, tonic::Status> {
+async fn stream(channel: &Channel, run: &Arc<Run>) -> Result<Answers, tonic::Status> {
     let (sender, receiver) = tokio::sync::mpsc::channel(PIPELINE);
     let feeder = {
-        let (requests, next, over) = (Arc::clone(requests), Arc::clone(next), Arc::clone(over));
+        let run = Arc::clone(run);
         tokio::spawn(async move {
-            while !over.load(Ordering::Relaxed) {
-                let place = next.fetch_add(1, Ordering::Relaxed);
-                let Some(request) = requests.get(place) else { break };
-                if sender.send(wire::SubmitStreamRequest { submit: Some(request.clone()) }).await.is_err() {
+            let mut places = Vec::new();
+            while let Some((place, request)) = run.take() {
+                if sender.send(wire::SubmitStreamRequest { submit: Some(request) }).await.is_err() {
                     break;
                 }
+                places.push(place);
             }
+            places
         })
     };
-    let mut stream = ExchangeServiceClient::new(channel.clone()).submit_stream(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut client = ExchangeServiceClient::new(channel.clone());
+    let mut stream = client.submit_stream(ReceiverStream::new(receiver)).await?.into_inner();
     let mut answers = Vec::new();
     while let Some(answer) = stream.next().await {
         match answer?.result {
-            Some(wire::submit_stream_response::Result::Accepted(accepted)) => answers.push((answers.len(), accepted)),
+            Some(wire::submit_stream_response::Result::Accepted(accepted)) => answers.push(accepted),
             Some(wire::submit_stream_response::Result::Refused(status)) => {
                 return Err(tonic::Status::new(status.code.into(), status.message));
             }
             None => return Err(tonic::Status::internal("an answer says nothing")),
         }
     }
-    feeder.await.expect("the feeder does not panic");
-    Ok(answers)
+    // Answers come in the order of the submissions.
+    let places = feeder.await.expect("the feeder does not panic");
+    Ok(places.into_iter().zip(answers).collect())
 }

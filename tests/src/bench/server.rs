@@ -22,7 +22,12 @@ use crate::Failure;
 use crate::echo::Echo;
 
 /// Serves until the process ends; `ready` learns the address.
-pub async fn serve(echo: Echo, tls: &Path, root: Vec<u8>, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    echo: Echo,
+    tls: &Path,
+    root: Vec<u8>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
     let acceptor = TlsAcceptor::from(Arc::new(config(tls, root)?));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     ready(listener.local_addr()?);
@@ -72,7 +77,11 @@ impl Connected for Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
