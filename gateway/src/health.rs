@@ -143,6 +143,7 @@ impl Watch {
         let mut before = Before::default();
         loop {
             self.look(&mut before).await;
+            crate::metrics::upkeep();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = sleep(LOOK_EVERY) => {}

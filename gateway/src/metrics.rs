@@ -43,10 +43,16 @@ pub fn begin() {
     counts();
 }
 
+/// Puts measured times into their classes. Until then each is kept by itself, so that without a reader they would fill the
+/// memory of a busy gateway in days; whoever looks after it calls this every few seconds.
+pub fn upkeep() {
+    counts().run_upkeep();
+}
+
 /// Returns all counts in Prometheus' text form.
 #[must_use]
 pub fn render() -> String {
-    counts().run_upkeep();
+    upkeep();
     counts().render()
 }
 
