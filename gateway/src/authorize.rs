@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seinpost_protocol::address::Function;
 use tonic::body::Body;
@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 
 use crate::accept::ConnectInfo;
 use crate::adopt::Covenants;
+use crate::clock::Stopwatch;
 use crate::budget::{Account, Budget, Metered, WhenFull};
 use crate::errors::{Refused, with_reason};
 use crate::identity::Caller;
@@ -198,7 +199,7 @@ where
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
-            let begun = Instant::now();
+            let begun = Stopwatch::start();
             let response = match tokio::time::timeout(CALL_TIME_MAX, inner.call(request)).await {
                 Ok(Ok(response)) => reasoned(response),
                 Ok(Err(never)) => match never {},
@@ -210,7 +211,7 @@ where
             }
             let code = response.extensions().get::<Status>().map_or(Code::Ok, Status::code);
             metrics::counter!("seinpost_calls_total", "call" => call.path, "code" => code_name(code)).increment(1);
-            metrics::histogram!("seinpost_call_seconds", "call" => call.path).record(begun.elapsed().as_secs_f64());
+            metrics::histogram!("seinpost_call_seconds", "call" => call.path).record(begun.seconds());
             Ok(response)
         })
     }

@@ -120,6 +120,23 @@ fn alarm(doubt: Doubt) {
     metrics::gauge!("seinpost_clock_in_doubt").set(1.0);
 }
 
+/// Measures how long something takes, for the operator's metrics.
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Returns the seconds since then.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
 /// Why the clock is in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {

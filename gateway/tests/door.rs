@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::{Agency, Hub, channel, client, connect, now, reason, refused};
 use seinpost_certs::world::Wrong;
-use seinpost_gateway::authorize::{CALLS, Call, Who};
+use seinpost_gateway::adopt::Covenants;
+use seinpost_gateway::authorize::{Authorize, CALLS, Call, Who};
+use seinpost_gateway::budget::Budget;
 use seinpost_gateway::serve::Options;
 use seinpost_protocol::wire::{self, Use};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,6 +106,38 @@ async fn every_call_is_open_to_whom_the_table_names_and_to_nobody_else() {
         let status = raw(&agency, "/seinpost.v1.ExchangeService/Delete", message(0, 0)).await;
         assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "NO_SUCH_CALL"));
     }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_proven_peer_is_denied() {
+    // No connection of ours lacks its peer; a fault that made one must not open the door.
+    let hub = Hub::made();
+    let covenants = Covenants::new(vec![hub.covenant()]);
+    let gate = Authorize::new(covenants, Budget::new(1 << 20, 1 << 20), Arc::new(now));
+    let inner = tower::service_fn(|_: http::Request<Body>| async { panic!("nothing may come through") });
+    let mut gated = tower::Layer::layer(&gate, inner.map_response(|never: http::Response<Body>| never));
+    for call in CALLS {
+        let request = http::Request::post(call.path).body(Body::empty()).unwrap();
+        let response = gated.call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "NOT_PERMITTED"), "{}", call.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_age_is_asked_to_end_and_a_new_one_goes_on() {
+    let mut hub = Hub::made();
+    let mut config = hub.config();
+    config.connections.age = Duration::from_millis(500);
+    hub.go_with(config, Options::default()).await.unwrap();
+    let police = hub.agency("police-amsterdam");
+    let mut mailbox = police.receive(0).await.unwrap();
+    mailbox.message().await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), mailbox.message()).await.expect("it is asked to end");
+    refused(end, Code::Unavailable, "DRAINING");
+    // The same client connects anew, and nothing is lost.
+    police.receive(0).await.unwrap().message().await.unwrap();
     hub.stop().await;
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -374,15 +374,24 @@ pub async fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io:
 }
 
 pub fn client(certificate: &str, key: &str) -> ClientConfig {
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    client_by(aws_lc_rs::default_provider(), Some((certificate, key)))
+}
+
+/// A client's configuration, with or without a certificate and its key; `h2` alone.
+pub fn client_by(provider: CryptoProvider, own: Option<(&str, &str)>) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Believer))
-        .with_client_auth_cert(chain, key)
-        .unwrap();
+        .with_custom_certificate_verifier(Arc::new(Believer));
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     config
 }
