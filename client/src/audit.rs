@@ -25,6 +25,7 @@ use seinpost_protocol::wire;
 use seinpost_protocol::wire::record::Event;
 
 use crate::client::Client;
+use crate::connect::{Connection, request};
 use crate::error::{Error, Result, Unreachable};
 use crate::evidence::Evidence;
 use crate::keys::record_time;
@@ -223,10 +224,9 @@ impl Client {
     }
 
     async fn end_of_log(&self, asked: &Asked) -> Result<(Checkpoint, Bytes)> {
-        let connection = &self.inner.connection;
         let question = wire::GetCheckpointRequest { seen_size: asked.seen_size() };
-        let answer = connection.audit().get_checkpoint(crate::connect::request(question)).await;
-        let note = answer.map_err(|status| connection.error(&status))?.into_inner().checkpoint;
+        let ask = |connection: Connection| async move { connection.audit().get_checkpoint(request(question)).await };
+        let note = self.inner.connection.ask(ask).await?.checkpoint;
         let checkpoint = seinpost_protocol::checkpoint::open(&note, self.origin(), &self.log_keys())
             .map_err(|bad| Error::not_verified(bad.reason(), format!("the hub's checkpoint does not hold: {bad}")))?;
         if checkpoint.size < asked.seen_size() {

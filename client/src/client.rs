@@ -74,7 +74,7 @@ impl Client {
         let pins = Pins::open(&profile.state, &profile.hub.origin)?;
         let covenants = Covenants::load(&profile.state, &profile.hub, &pins)?;
         let directory = Directory::open(&profile.state)?;
-        let trust = covenants.transport_trust(clock.now(), directory.lists_at_hand()?);
+        let trust = covenants.transport_trust(clock.now(), directory.lists_at_hand());
         let connection = Connection::new(&profile, trust, &clock)?;
         let inner = Inner {
             outbox: Outbox::open(&profile.state)?,

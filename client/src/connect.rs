@@ -46,6 +46,9 @@ use crate::sign::certificates_from_pem;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A call without an answer after this time has none; the gateway's own bound is 10 s.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(30);
+/// How often a question is asked again, and the wait before; the n-th time n times as long.
+const ASK_AGAIN_MAX: u32 = 2;
+const ASK_AGAIN_WAIT: Duration = Duration::from_millis(150);
 /// The largest answer: a covenant of 2 MiB, or 16 key statements with receipts, and room.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -123,6 +126,28 @@ impl Connection {
 
     pub(crate) fn operations(&self) -> OperationsServiceClient<Channel> {
         OperationsServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Asks a question that may be asked again, and does so twice if the connection broke or the gateway was not ready: an
+    /// idle connection that the other side closed shows only when it is used.
+    pub(crate) async fn ask<T, F>(&self, question: impl Fn(Self) -> F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let mut tries = 0;
+        loop {
+            let status = match question(self.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            match self.error(&status) {
+                Error::Unreachable(trouble) if trouble.automatic && tries < ASK_AGAIN_MAX => {
+                    tries += 1;
+                    tokio::time::sleep(ASK_AGAIN_WAIT * tries).await;
+                }
+                error => return Err(error),
+            }
+        }
     }
 
     /// Says what a call's status means: what the gateway answered, or what befell the connection.

@@ -18,7 +18,7 @@ use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 
 use crate::client::Client;
-use crate::connect::{TransportTrust, request};
+use crate::connect::{Connection, TransportTrust, request};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::files::{self, Mode};
@@ -96,16 +96,35 @@ impl Covenants {
         })
     }
 
-    /// Returns the keys whose signatures on checkpoints count now: the newest covenant's, before that the hub file's.
+    /// Returns the keys whose signatures on checkpoints of any size count now: the newest covenant's, before that the hub
+    /// file's.
     pub(crate) fn log_keys(&self) -> Vec<LogKey> {
-        // While two covenants overlap, the older rules but the newer may name the key that the gateway signs with.
+        // While two covenants overlap, the older rules but the newer may name the key that the gateway signs with. What
+        // the newer retires is retired: it would not say at which size, were that not past.
         let mut keys: Vec<LogKey> = self.walked.iter().rev().take(2).flat_map(Covenant::live_log_keys).collect();
+        let retired = self.retired_log_keys();
+        keys.retain(|key| !retired.iter().any(|(retired, _)| retired == key));
         if self.walked.is_empty() {
             keys.extend_from_slice(&self.hub.log_keys);
         }
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// Returns the keys whose signatures on a checkpoint of this size count, if it is shown to be of the pinned history:
+    /// retired ones too, up to where they ended.
+    pub(crate) fn log_keys_at(&self, size: u64) -> Vec<LogKey> {
+        let mut keys = self.log_keys();
+        keys.extend(self.retired_log_keys().into_iter().filter(|(_, until)| size <= *until).map(|(key, _)| key));
+        keys
+    }
+
+    /// Returns the keys that the newest covenant retires, with the sizes at which they ended.
+    fn retired_log_keys(&self) -> Vec<(LogKey, u64)> {
+        let keys = self.latest().map_or(&[][..], |latest| &latest.message().log_keys);
+        let retired = keys.iter().filter(|key| key.until_size != 0);
+        retired.filter_map(|key| Some((LogKey::new(key.ed25519.as_ref().try_into().ok()?), key.until_size))).collect()
     }
 
     /// Returns whom to take for the hub: by the hub file at first, by the covenant after that.
@@ -200,7 +219,7 @@ impl Client {
         {
             self.judge_start(start)?;
         }
-        let trust = self.covenants().transport_trust(self.now(), self.inner.directory.lists_at_hand()?);
+        let trust = self.covenants().transport_trust(self.now(), self.inner.directory.lists_at_hand());
         self.inner.connection.trust(trust);
         self.covenant()
     }
@@ -233,9 +252,9 @@ impl Client {
     }
 
     async fn fetch_covenant(&self, serial: u64) -> Result<wire::SignedItem> {
-        let connection = &self.inner.connection;
-        let answer = connection.covenant().get_covenant(request(wire::GetCovenantRequest { serial })).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let question = wire::GetCovenantRequest { serial };
+        let ask = |connection: Connection| async move { connection.covenant().get_covenant(request(question)).await };
+        let answer = self.inner.connection.ask(ask).await?;
         answer.covenant.ok_or_else(|| Error::not_verified("COVENANT", "the hub's answer holds no covenant"))
     }
 

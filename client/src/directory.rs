@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use seinpost_protocol::wire;
 use seinpost_protocol::wire::record::Event;
 
 use crate::client::{Cache, Client};
-use crate::connect::request;
+use crate::connect::{Connection, request};
 use crate::error::{Error, Result};
 use crate::files::{self, Mode};
 use crate::link::{audience_all, expect};
@@ -45,6 +45,8 @@ pub(crate) struct Directory {
     chains: Cache<Digest, Arc<Chain>>,
     lists: Cache<Digest, Crl>,
     newest: Cache<(), (Timestamp, Arc<Vec<Crl>>)>,
+    /// The newest list of each issuer among those that are kept.
+    at_hand: Mutex<BTreeMap<Digest, Crl>>,
     verdicts: Cache<Judgement, Arc<Verdict>>,
 }
 
@@ -78,26 +80,33 @@ impl Directory {
         let (chains_folder, lists_folder) = (state.join("certificates"), state.join("revocation-lists"));
         files::create_folder(&chains_folder)?;
         files::create_folder(&lists_folder)?;
-        Ok(Self {
+        let directory = Self {
             chains_folder,
             lists_folder,
             chains: Cache::new(KEPT_MAX),
             lists: Cache::new(KEPT_MAX),
             newest: Cache::new(1),
+            at_hand: Mutex::default(),
             verdicts: Cache::new(KEPT_MAX),
-        })
+        };
+        for list in directory.all_lists()? {
+            directory.put_at_hand(&list);
+        }
+        Ok(directory)
     }
 
     /// Returns the newest list of each issuer among those that are kept, for the next TLS handshake.
-    pub(crate) fn lists_at_hand(&self) -> Result<Vec<Bytes>> {
-        let mut newest: BTreeMap<Digest, Crl> = BTreeMap::new();
-        for list in self.all_lists()? {
-            let is_newer = newest.get(&list.issuer_sha256()).is_none_or(|known| known.number() < list.number());
-            if is_newer {
-                newest.insert(list.issuer_sha256(), list);
-            }
+    pub(crate) fn lists_at_hand(&self) -> Vec<Bytes> {
+        let at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        at_hand.values().map(|list| list.der().clone()).collect()
+    }
+
+    fn put_at_hand(&self, list: &Crl) {
+        let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_newer = at_hand.get(&list.issuer_sha256()).is_none_or(|known| known.number() < list.number());
+        if is_newer {
+            at_hand.insert(list.issuer_sha256(), list.clone());
         }
-        Ok(newest.into_values().map(|list| list.der().clone()).collect())
     }
 
     /// Returns all lists that are kept. A damaged file is as good as none: the list can be had again.
@@ -157,6 +166,7 @@ impl Directory {
     }
 
     fn keep_list(&self, list: &Crl) -> Result<()> {
+        self.put_at_hand(list);
         self.lists.keep(list.sha256(), list.clone());
         let path = self.lists_folder.join(format!("{}.crl", list.sha256()));
         if path.exists() { Ok(()) } else { files::write(&path, list.der(), Mode::Plain) }
@@ -171,10 +181,12 @@ impl Client {
             return Ok(chain);
         }
         let asked = self.asked()?;
-        let connection = &self.inner.connection;
         let question = wire::GetCertificateRequest { sha256: (*sha256).into(), seen_size: asked.seen_size() };
-        let answer = connection.covenant().get_certificate(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.covenant().get_certificate(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         let chain = chain_of(sha256, &answer.leaf, &answer.chain)?;
         let receipt = answer.receipt.unwrap_or_default();
         let receipt = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
@@ -226,17 +238,19 @@ impl Client {
             self.inner.directory.keep_list(list)?;
         }
         self.inner.directory.newest.keep((), (now, Arc::clone(&lists)));
-        let trust = self.covenants().transport_trust(now, self.inner.directory.lists_at_hand()?);
+        let trust = self.covenants().transport_trust(now, self.inner.directory.lists_at_hand());
         self.inner.connection.trust(trust);
         Ok(lists)
     }
 
     async fn fetch_lists(&self, digest: Option<&Digest>) -> Result<Vec<Crl>> {
-        let connection = &self.inner.connection;
         let sha256 = digest.map(|digest| Bytes::from(*digest)).unwrap_or_default();
-        let answer =
-            connection.covenant().get_revocation_list(request(wire::GetRevocationListRequest { sha256 })).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let question = wire::GetRevocationListRequest { sha256 };
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.covenant().get_revocation_list(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         if answer.lists.len() > LISTS_MAX {
             return Err(Error::not_verified("CRL", format!("the hub shows more than {LISTS_MAX} revocation lists")));
         }
@@ -245,7 +259,8 @@ impl Client {
             .map_err(|bad| Error::not_verified("CRL", format!("a revocation list from the hub cannot be read: {bad}")))
     }
 
-    /// Verifies an item's signature as of a time: covenant, chain, revocation, certificate, signature.
+    /// Verifies an item's signature as of a time: covenant, chain, revocation by lists that were not overdue then,
+    /// certificate, signature.
     ///
     /// # Errors
     /// Names the first that does not hold.
@@ -258,7 +273,19 @@ impl Client {
                 format!("the key of the item may not sign for {signer} by the covenant: {no}"),
             )
         })?;
-        self.verify_chain(chain, judges)?;
+        let verdict = self.verify_chain(chain, judges)?;
+        // A list from before a revocation would bring the certificate back to life: the gateway closes when one is so old.
+        let used = judges.lists.iter().filter(|list| verdict.lists_used.contains(&list.sha256()));
+        if let Some(list) = used.min_by_key(|list| list.next_update())
+            && judges.at.since(list.next_update()) > LIST_GRACE
+        {
+            let what = format!(
+                "the revocation list by which {signer} is judged at {} is overdue since {}",
+                judges.at,
+                list.next_update()
+            );
+            return Err(Error::not_verified("CRL_STALE", what));
+        }
         item.verify(&chain.leaf, acting.bound)
             .map_err(|bad| Error::not_verified(bad.reason(), format!("the item of {signer} does not hold: {bad}")))
     }
@@ -274,14 +301,6 @@ impl Client {
         let judges = Judges { covenant, lists: &lists, at: self.now() };
         let verdict = self.verify_chain(&chain, &judges)?;
         for list in lists.iter().filter(|list| verdict.lists_used.contains(&list.sha256())) {
-            if judges.at.since(list.next_update()) > LIST_GRACE {
-                let what = format!(
-                    "the newest revocation list of an issuer of {} is overdue since {}",
-                    item.signer().address,
-                    list.next_update()
-                );
-                return Err(Error::not_verified("CRL_STALE", what));
-            }
             self.inner.pins.update(|pins| pins.raise_list(list.issuer_sha256(), list.number().as_bytes()))?;
         }
         let verified = self.verify_signature(item, &chain, &judges)?;

@@ -21,7 +21,7 @@ use seinpost_protocol::wire;
 use zeroize::Zeroizing;
 
 use crate::client::Client;
-use crate::connect::request;
+use crate::connect::{Connection, request};
 use crate::error::{Error, Result};
 use crate::files::{self, Mode};
 use crate::link::{audience_all, expect};
@@ -133,7 +133,7 @@ impl SealingKeys {
     }
 
     /// Forgets a statement that was refused: it never was one.
-    fn forget(&self, statement: &Digest) -> Result<()> {
+    pub(crate) fn forget(&self, statement: &Digest) -> Result<()> {
         files::remove(&self.statement_path(statement))?;
         files::remove(&self.seed_path(statement))
     }
@@ -180,9 +180,12 @@ impl Client {
             chain: chain.above.clone(),
             seen_size: asked.seen_size(),
         };
-        let connection = &self.inner.connection;
-        let answer = connection.covenant().publish_certificate(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        // The same certificate again earns the same receipt, so this may be asked again as any question.
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.covenant().publish_certificate(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         let receipt = answer.receipt.unwrap_or_default();
         let verified = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
         let record = expect(&verified, &audience_all(), EventKind::CertificatePublished, None)?;
@@ -256,17 +259,7 @@ impl Client {
         self.inner.sealing_keys.keep(&digest, &item, key)?;
         let request = wire::SubmitRequest { item: Some(item), ..Default::default() };
         self.inner.outbox.put(&Waiting { id, request: request.clone() })?;
-        match self.submit(Waiting { id, request }).await {
-            Ok(submitted) => {
-                self.inner.pins.update(|pins| pins.raise_key(self.address(), statement.serial, Some(digest)))?;
-                Ok(submitted)
-            }
-            Err(error @ Error::Refused(_)) => {
-                self.inner.sealing_keys.forget(&digest)?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-        }
+        self.submit(Waiting { id, request }).await
     }
 
     /// Finds what the next own statement must follow, by the log and by what is kept here.
@@ -284,9 +277,15 @@ impl Client {
                 break;
             }
         }
+        let pinned = self.inner.pins.read()?.key(own);
+        if let Some(pinned) = pinned.filter(|pinned| newest.is_none_or(|(serial, _)| serial < pinned.serial)) {
+            // To state that serial again would be a second word under it, signed by oneself.
+            let what = format!("the hub does not show key statement {} of {own}, which it accepted", pinned.serial);
+            return Err(Error::not_verified("KEY_STATEMENT_ROLLED_BACK", what));
+        }
         if let Some((serial, digest)) = newest
             && !self.inner.sealing_keys.knows(&digest)
-            && self.inner.pins.read()?.key(own).is_some_and(|pinned| pinned.serial < serial)
+            && pinned.is_some_and(|pinned| pinned.serial < serial)
         {
             // Not refused: another machine of this organisation may have made it. Who asks `keys list` sees it.
             self.inner.pins.update(|pins| pins.raise_key(own, serial, Some(digest)))?;
@@ -303,11 +302,13 @@ impl Client {
     /// Fetches the statements of an address after a serial, each with a receipt that holds; not yet verified as items.
     pub(crate) async fn fetch_statements(&self, address: Address, after_serial: u64) -> Result<StatementPage> {
         let asked = self.asked()?;
-        let connection = &self.inner.connection;
         let question =
             wire::GetKeyStatementsRequest { address: Some(address.into()), after_serial, seen_size: asked.seen_size() };
-        let answer = connection.covenant().get_key_statements(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.covenant().get_key_statements(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         if answer.newest_serial > STATEMENTS_MAX {
             return Err(Error::not_verified(
                 "KEY_SERIAL",

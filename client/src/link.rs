@@ -12,7 +12,7 @@ use seinpost_protocol::receipt::{self, BadReceipt, EventKind, VerifiedReceipt};
 use seinpost_protocol::wire;
 
 use crate::client::Client;
-use crate::connect::request;
+use crate::connect::{Connection, request};
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, proof_text};
 use crate::pins::{PinnedCheckpoint, Raised};
@@ -52,10 +52,9 @@ impl Client {
     /// If the hub cannot be reached, or what it shows is not of the pinned history or smaller than the pin.
     pub async fn checkpoint(&self) -> Result<PinnedCheckpoint> {
         let asked = self.asked()?;
-        let connection = &self.inner.connection;
         let question = wire::GetCheckpointRequest { seen_size: asked.seen_size() };
-        let answer = connection.audit().get_checkpoint(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| async move { connection.audit().get_checkpoint(request(question)).await };
+        let answer = self.inner.connection.ask(ask).await?;
         let checkpoint = self.link_note(&asked, &answer.checkpoint, &answer.consistency).await?;
         if checkpoint.size < asked.pin.size {
             return Err(self.accuse_shrinking(&asked, &checkpoint, &answer.checkpoint));
@@ -84,7 +83,9 @@ impl Client {
         receipt: &wire::Receipt,
         consistency: &[Bytes],
     ) -> Result<VerifiedReceipt> {
-        let keys = self.log_keys();
+        // A checkpoint below the pin moves no pin, so that a key counts there which is retired by now.
+        let size = Seen::parse(receipt.checkpoint.clone()).map_or(u64::MAX, |claimed| claimed.size());
+        let keys = if size <= asked.pin.size { self.covenants().log_keys_at(size) } else { self.log_keys() };
         let verified = match receipt::verify(receipt, self.origin(), &keys, &asked.pin, consistency) {
             Ok(verified) => verified,
             Err(BadReceipt::Unlinked(Unlinked::Fork(fork))) => {
@@ -129,21 +130,22 @@ impl Client {
         if old_size == 0 || old_size == new_size {
             return Ok(Vec::new());
         }
-        let connection = &self.inner.connection;
         let question = wire::GetConsistencyProofRequest { old_size, new_size };
-        let answer = connection.audit().get_consistency_proof(request(question)).await;
-        Ok(answer.map_err(|status| connection.error(&status))?.into_inner().proof)
+        let ask =
+            |connection: Connection| async move { connection.audit().get_consistency_proof(request(question)).await };
+        Ok(self.inner.connection.ask(ask).await?.proof)
     }
 
     /// Pins a checkpoint that was linked to `compared`, comparing it with whatever pin stands by now.
     async fn keep(&self, mut compared: Asked, checkpoint: &Checkpoint, note: &Bytes) -> Result<()> {
-        self.remember_root(checkpoint.size, checkpoint.root);
         if compared.pin.size >= checkpoint.size && compared.note.is_some() {
+            self.remember_root(checkpoint.size, checkpoint.root);
             return Ok(());
         }
         loop {
             let raised = self.inner.pins.update(|pins| Ok(pins.raise_checkpoint(&compared.pin, checkpoint, note)))?;
             let Raised::Moved(pinned) = raised else {
+                self.remember_root(checkpoint.size, checkpoint.root);
                 return Ok(());
             };
             let (old, new) = ordered(checkpoint.size, pinned.pin.size);
@@ -168,7 +170,7 @@ impl Client {
     /// Returns the keys by which a peer's checkpoint may be signed: those of the covenant that it read, and of ours.
     fn gossip_keys(&self, signer: &Signer) -> Vec<LogKey> {
         let covenants = self.covenants();
-        let mut keys = covenants.log_keys();
+        let mut keys = covenants.log_keys_at(signer.seen.size());
         keys.extend(covenants.by_digest(&signer.covenant_digest).map(|read| read.live_log_keys()).unwrap_or_default());
         keys.sort_unstable();
         keys.dedup();

@@ -131,6 +131,8 @@ pub struct Arrived {
     pub covenant: Covenant,
     /// The receipt with what belongs to it, for offline verification.
     pub receipt: ReceiptFile,
+    /// Whether this address had a record in the item's conversation before.
+    is_party: bool,
 }
 
 /// A signal that arrived.
@@ -291,7 +293,7 @@ impl Client {
             (Start::Pinned, None) | (Start::Beginning, _) => Order::From(None),
         };
         Ok(Mailbox {
-            consigned: ConsignedItems::open(&self.inner.profile.state, self.address(), self.now())?,
+            consigned: ConsignedItems::open(&self.inner.profile.state, self.origin(), self.address(), pinned)?,
             client: self.clone(),
             check,
             stream: None,
@@ -437,6 +439,8 @@ impl Mailbox {
             first.get_or_insert(head.first_number);
         }
         self.judge_promise(&head, &item)?;
+        // Deleted by the earlier of two clocks: a wrong one of one's own would destroy what still opens.
+        self.client.inner.sealing_keys.delete_expired(head.time.min(self.client.now()))?;
         // The hub repeats a head while nothing comes: what an earlier one promised must have come by now.
         let last = self.order.last_number();
         let alarm = (self.promised > last).then(|| {
@@ -561,8 +565,11 @@ impl Mailbox {
         if place.redelivered && self.redelivered.contains(&place.number) {
             return Ok(None);
         }
-        let judged = match self.consigned.number_of(&digest) {
-            Some(number) if number != place.number => Err(self.accuse_double(&digest, number, place.number, &receipt)),
+        let judged = match (self.consigned.number_of(&digest), self.consigned.item_of(place.number)) {
+            (Some(number), _) if number != place.number => {
+                Err(self.accuse_double(&digest, number, place.number, &receipt))
+            }
+            (None, Some(other)) => Err(self.accuse_exchanged(place.number, &other, &digest, &receipt)),
             _ => self.judge_item(place, &item, &receipt, &record).await,
         };
         let received = match judged {
@@ -632,12 +639,11 @@ impl Mailbox {
             // By one's own order: the hub calls redelivered what it handed over before, whether or not it was kept.
             redelivered: mailbox.number <= self.order.last_number(),
         };
-        if !place.redelivered {
-            self.order.judge(mailbox, &place).map_err(|what| {
-                let bytes = receipt.encode_to_vec();
-                self.client.accuse(Evidence { reason: "MAILBOX_GAP", what, pieces: vec![("receipt.bin", &bytes)] })
-            })?;
-        }
+        let judged = if place.redelivered { self.order.judge_again(&place) } else { self.order.judge(mailbox, &place) };
+        judged.map_err(|what| {
+            let bytes = receipt.encode_to_vec();
+            self.client.accuse(Evidence { reason: "MAILBOX_GAP", what, pieces: vec![("receipt.bin", &bytes)] })
+        })?;
         for head in &self.heads {
             if let Err(lie) = mailbox_head::contradicts(&head.head, head.size, record) {
                 let (shown, bytes) = (head.item.encode_to_vec(), receipt.encode_to_vec());
@@ -673,6 +679,15 @@ impl Mailbox {
         })
     }
 
+    fn accuse_exchanged(&self, number: u64, before: &Digest, now: &Digest, receipt: &wire::Receipt) -> Error {
+        let bytes = receipt.encode_to_vec();
+        self.client.accuse(Evidence {
+            reason: "NUMBER_TWICE",
+            what: format!("number {number} of the mailbox was item {before}, and now it is item {now}"),
+            pieces: vec![("receipt.bin", &bytes)],
+        })
+    }
+
     /// Verifies an item as of its record's time: form, times, covenant, signer, gossip.
     async fn judge_item(
         &self,
@@ -695,7 +710,8 @@ impl Mailbox {
         }
         let receipt =
             ReceiptFile::new(client.origin(), &covenant.digest(), item.wire().clone(), &chain, receipt.clone());
-        Ok(Arrived { place, item, covenant, receipt })
+        let is_party = record.conversation.as_ref().is_some_and(|place| place.number > 1);
+        Ok(Arrived { place, item, covenant, receipt, is_party })
     }
 
     /// Judges what the item says; `None`: the hub spoilt what travels beside it, and it is worth fetching again.
@@ -742,7 +758,15 @@ impl Mailbox {
         let permit = arrived.covenant.permit(header).map_err(|refused| {
             Error::not_verified("NOT_PERMITTED", format!("the hub let a signal pass that no rule permits: {refused}"))
         })?;
-        let rule_id = permit.recipients[position].rule_id.clone();
+        let permitted = &permit.recipients[position];
+        // Whom no route leads to was party to the conversation before; what it has there is counted in its records.
+        if !permitted.routed && !arrived.is_party {
+            return Err(Error::not_verified(
+                "NOT_PERMITTED",
+                "the hub let a signal pass to which no route leads, in a conversation that this address is not party to",
+            ));
+        }
+        let rule_id = permitted.rule_id.clone();
         let content = if delivery.sealed_content.is_empty() {
             SignalContent::Erased
         } else {
@@ -968,15 +992,33 @@ impl Order {
             Self::After(_) => Ok(()),
         }
     }
+
+    /// Judges a record that is said to have come before: under its number there was never another.
+    fn judge_again(&self, place: &Place) -> std::result::Result<(), String> {
+        let Self::After(last) = self else {
+            return Ok(());
+        };
+        let number = place.number;
+        if number == last.number && (place.index, place.commitment) != (last.index, last.commitment) {
+            return Err(format!("another record came again as number {number} than the one that came first"));
+        }
+        if number < last.number && (place.index >= last.index || place.recorded_at > last.time) {
+            return Err(format!("number {number} came again from behind number {}", last.number));
+        }
+        Ok(())
+    }
 }
 
-/// Which items were consigned here in the last 31 days, so that a second consignment is noticed.
+/// Which items were consigned here within 31 days of the newest that was taken over, so that a second consignment is
+/// noticed: a record is at most 30 days younger than the item's signature, so an item that is forgotten comes too late to
+/// be taken once more. Counted by the mailbox's own times, because a mailbox may be read long after.
 ///
 /// A file of rows of 48 bytes: number and record time as big-endian 64-bit integers, digest. A torn last row is dropped;
 /// its record was not acknowledged.
 struct ConsignedItems {
     path: PathBuf,
     numbers: HashMap<Digest, u64>,
+    items: HashMap<u64, Digest>,
 }
 
 const ROW_BYTES: usize = 48;
@@ -984,33 +1026,45 @@ const ROW_BYTES: usize = 48;
 const CONSIGNED_BYTES_MAX: usize = 48 * 1_000_000;
 
 impl ConsignedItems {
-    fn open(state: &Path, address: Address, now: Timestamp) -> Result<Self> {
-        let folder = state.join("mailboxes");
+    fn open(state: &Path, origin: &str, address: Address, newest: Option<MailboxPin>) -> Result<Self> {
+        // A state folder may serve several logs, and each counts its mailboxes for itself.
+        let folder = state.join("mailboxes").join(&Digest::of(origin.as_bytes()).to_string()[..16]);
         files::create_folder(&folder)?;
         let path = folder.join(format!("{}.consigned", address.to_string().replace('/', "-")));
         let bytes = files::read_if_there(&path, CONSIGNED_BYTES_MAX)?.unwrap_or_default();
-        let mut numbers = HashMap::new();
+        let mut consigned = Self { path, numbers: HashMap::new(), items: HashMap::new() };
         let mut kept = Vec::with_capacity(bytes.len());
         for row in bytes.chunks_exact(ROW_BYTES) {
             let number = u64::from_be_bytes(row[..8].try_into().expect("eight bytes"));
             let time = i64::from_be_bytes(row[8..16].try_into().expect("eight bytes"));
-            if now.since(Timestamp::clamped(time)) <= REMEMBER {
-                numbers.insert(Digest::try_from(&row[16..]).expect("32 bytes"), number);
+            if newest.is_none_or(|newest| newest.time.since(Timestamp::clamped(time)) <= REMEMBER) {
+                consigned.insert(number, Digest::try_from(&row[16..]).expect("32 bytes"));
                 kept.extend_from_slice(row);
             }
         }
         if kept.len() < bytes.len() {
-            files::write(&path, &kept, files::Mode::Plain)?;
+            files::write(&consigned.path, &kept, files::Mode::Plain)?;
         }
-        Ok(Self { path, numbers })
+        Ok(consigned)
     }
 
+    fn insert(&mut self, number: u64, digest: Digest) {
+        self.numbers.insert(digest, number);
+        self.items.insert(number, digest);
+    }
+
+    /// Returns the item that was consigned under a number.
+    fn item_of(&self, number: u64) -> Option<Digest> {
+        self.items.get(&number).copied()
+    }
+
+    /// Returns the number under which an item was consigned.
     fn number_of(&self, digest: &Digest) -> Option<u64> {
         self.numbers.get(digest).copied()
     }
 
     fn keep(&mut self, place: &Place, digest: Digest) -> Result<()> {
-        if self.numbers.contains_key(&digest) {
+        if self.numbers.contains_key(&digest) || self.items.contains_key(&place.number) {
             return Ok(());
         }
         let mut row = [0; ROW_BYTES];
@@ -1022,7 +1076,7 @@ impl ConsignedItems {
             file.sync_data()
         });
         written.map_err(|error| Error::file(&self.path, &error))?;
-        self.numbers.insert(digest, place.number);
+        self.insert(place.number, digest);
         Ok(())
     }
 }

@@ -41,8 +41,10 @@ const TRIES_MAX: u32 = 6;
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait that a gateway's word may ask for while a person waits.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// How far a record's time may lie before the item's own, and ahead of one's own clock.
+/// How far a record's time may lie before the item's own, behind it, and ahead of one's own clock. What is older when it
+/// is recorded may have been recorded before, by then forgotten.
 const RECORD_BEFORE_MAX: Duration = Duration::from_secs(5 * 60);
+const RECORD_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const RECORD_AHEAD_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// What knows the content that this library seals and opens as opaque bytes.
@@ -347,21 +349,29 @@ impl Client {
             .map_err(|bad| Error::Fault(format!("{} in the outbox is not right: {bad}", waiting.id)))?;
         let (verified, receipt) = match self.submit_until_answered(&waiting).await {
             Ok(answered) => answered,
-            Err(error @ (Error::Refused(_) | Error::NotAllowed(_))) => {
-                // Refused for good: what is corrected takes a new id.
+            Err(error @ Error::Refused(_)) => {
+                // Refused for good: what is corrected takes a new id, and a statement that was refused never was one.
                 self.inner.outbox.remove(&waiting.id)?;
+                if matches!(item.payload(), Payload::KeyStatement(_)) {
+                    self.inner.sealing_keys.forget(&item.digest())?;
+                }
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
         let submitted = self.judge_acceptance(&item, &verified)?;
-        let file = ReceiptFile::new(
-            self.origin(),
-            &submitted.covenant,
-            item.wire().clone(),
-            self.inner.identity.chain(),
-            receipt,
-        );
+        if let Payload::KeyStatement(statement) = item.payload() {
+            let (serial, digest) = (statement.serial, Some(item.digest()));
+            self.inner.pins.update(|pins| pins.raise_key(self.address(), serial, digest))?;
+        }
+        let own = self.inner.identity.chain();
+        // What waited long may be signed with the certificate before.
+        let file = if own.leaf.sha256() == item.signer().certificate_sha256 {
+            ReceiptFile::new(self.origin(), &submitted.covenant, item.wire().clone(), own, receipt)
+        } else {
+            let chain = self.certificate(&item.signer().certificate_sha256).await?;
+            ReceiptFile::new(self.origin(), &submitted.covenant, item.wire().clone(), &chain, receipt)
+        };
         file.write(&submitted.receipt)?;
         self.note_receipt(&submitted.digest, &submitted.id)?;
         self.inner.outbox.remove(&waiting.id)?;
@@ -430,11 +440,15 @@ impl Client {
         if !is_in_order {
             return Err(wrong("its consignments do not stand directly behind it"));
         }
-        if let Payload::Signal(signal) = item.payload() {
-            let to = signal.header.recipients.iter().map(|recipient| recipient.address);
-            if !to.eq(consigned.iter().map(|consigned| consigned.to)) {
-                return Err(wrong("it is consigned to others than it is addressed to"));
-            }
+        let to = consigned.iter().map(|consigned| consigned.to);
+        let is_addressed = match item.payload() {
+            Payload::Signal(signal) => signal.header.recipients.iter().map(|recipient| recipient.address).eq(to),
+            Payload::KeyStatement(statement) => to.eq([statement.signer.address]),
+            // To whom it answers, only the signal says; there is one.
+            Payload::Answer(_) => consigned.len() == 1,
+        };
+        if !is_addressed {
+            return Err(wrong("it is consigned to others than it is addressed to"));
         }
         Ok(Submitted {
             id: item.signer().item_id,
@@ -516,10 +530,21 @@ impl Client {
         if newest.statement.state == State::Withdrawn {
             return Err(no_key(address, "KEY_WITHDRAWN", "it has withdrawn its sealing key"));
         }
-        let has_begun = |entry: &&&StatementEntry| matches!(entry.statement.state, State::Windowed { seal_from, .. } if seal_from <= now);
-        let Some(chosen) = counting.iter().rev().find(has_begun) else {
+        // The newest that has begun, but none from before a withdrawal: that key is given up, whatever is stated after it.
+        let chosen = counting.iter().rev().find(|entry| match entry.statement.state {
+            State::Windowed { seal_from, .. } => seal_from <= now,
+            State::Withdrawn => true,
+        });
+        let Some(chosen) = chosen else {
             return Err(no_key(address, "KEY_WINDOW", "none of its sealing keys has begun"));
         };
+        if chosen.statement.state == State::Withdrawn {
+            return Err(no_key(
+                address,
+                "KEY_WITHDRAWN",
+                "it has withdrawn its sealing key, and the next has not begun",
+            ));
+        }
         if chosen.digest != newest.digest {
             self.verify_signature_now(chosen.item.clone(), covenant).await?;
         }
@@ -562,6 +587,15 @@ impl Client {
                 return Err(Error::not_verified("KEY_STATEMENT_ROLLED_BACK", what));
             }
             let shown = entries.iter().find(|entry| entry.serial == pinned.serial);
+            if let Some(known) = pinned.digest
+                && shown.is_none()
+            {
+                let what = format!(
+                    "the hub leaves out key statement {} of {address}, which is known as {known}",
+                    pinned.serial
+                );
+                return Err(Error::not_verified("KEY_STATEMENT", what));
+            }
             if let (Some(known), Some(shown)) = (pinned.digest, shown)
                 && known != shown.digest
             {
@@ -651,6 +685,10 @@ pub(crate) fn judge_record_time(record: &wire::Record, signed_at: Timestamp, now
     let time = record_time(record);
     if signed_at.since(time) > RECORD_BEFORE_MAX {
         let what = format!("the hub recorded at {time} what was signed at {signed_at}");
+        return Err(Error::not_verified("RECORD_TIME", what));
+    }
+    if time.since(signed_at) > RECORD_AFTER_MAX {
+        let what = format!("the hub recorded at {time} what was signed at {signed_at}, more than 30 days before");
         return Err(Error::not_verified("RECORD_TIME", what));
     }
     if time.since(now) > RECORD_AHEAD_MAX {

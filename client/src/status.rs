@@ -16,7 +16,7 @@ use seinpost_protocol::wire;
 use seinpost_protocol::wire::record::Event;
 
 use crate::client::Client;
-use crate::connect::request;
+use crate::connect::{Connection, request};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::keys::record_time;
@@ -124,9 +124,11 @@ impl Client {
             }),
             seen_size: asked.seen_size(),
         };
-        let connection = &self.inner.connection;
-        let answer = connection.exchange().get_item(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.exchange().get_item(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         let item = answer.item.ok_or_else(|| Error::not_verified("ITEM", "the gateway's answer holds no item"))?;
         let item = Item::parse(item, self.origin()).map_err(|bad| {
             Error::not_verified(bad.reason(), format!("the item from the gateway is not right: {bad}"))
@@ -176,9 +178,11 @@ impl Client {
             after: filter.after.map(Into::into),
             before: filter.before.map(Into::into),
         };
-        let connection = &self.inner.connection;
-        let answer = connection.exchange().list_items(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.exchange().list_items(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         Ok(Page { rows: answer.items, next: Some(answer.next_page_token).filter(|token| !token.is_empty()) })
     }
 
@@ -199,9 +203,11 @@ impl Client {
             state: state.unwrap_or_default().into(),
             late_only,
         };
-        let connection = &self.inner.connection;
-        let answer = connection.operations().list_deliveries(request(question)).await;
-        let answer = answer.map_err(|status| connection.error(&status))?.into_inner();
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move { connection.operations().list_deliveries(request(question)).await }
+        };
+        let answer = self.inner.connection.ask(ask).await?;
         Ok(Page { rows: answer.deliveries, next: Some(answer.next_page_token).filter(|token| !token.is_empty()) })
     }
 

@@ -485,6 +485,10 @@ fn judge_signature(
         verdict.not_proven.push(NotProven::Entitled { why });
         return Ok(());
     };
+    if !covenant.is_valid_at(at) {
+        let what = format!("the hub judged at {at} by covenant {}, which was not valid then", covenant.serial());
+        return Err(Error::not_verified("COVENANT_NOT_VALID", what));
+    }
     acting.map_err(|no| {
         Error::not_verified(
             "SIGNER",
