@@ -778,7 +778,11 @@ fn gateway_toml(options: &Options) -> String {
          folder = \"covenants\"\n\
          \n\
          [crl]\n\
-         folder = \"crls\"\n",
+         folder = \"crls\"\n\
+         \n\
+         [limits]\n\
+         # Small, so that a fresh hub is there at once.\n\
+         segment = \"20MiB\"\n",
         options.listen, options.metrics, options.origin,
     )
 }

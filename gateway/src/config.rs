@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
 use crate::accept;
+use crate::journal::frame::{FRAME_BYTES_MAX, SECTOR};
 use crate::tls::Profile;
 
 /// What a gateway is told before it starts.
@@ -57,6 +58,8 @@ pub struct Config {
     pub memory_per_agency_bytes: usize,
     /// Bytes that must stay free on the disk of the data folder.
     pub disk_free_bytes: u64,
+    /// Size of the journal's segments made from now on.
+    pub segment_bytes: u64,
     /// Bounds on connections.
     pub connections: accept::Limits,
 }
@@ -123,6 +126,11 @@ const KEYS: &[Key] = &[
     key("limits.memory", Some("\"128MiB\""), "Bytes that requests may hold at one time."),
     key("limits.memory_per_agency", Some("\"32MiB\""), "Bytes of these that one agency may hold."),
     key("limits.disk_free", Some("\"1GiB\""), "Free bytes on the disk of the data folder below which intake stops."),
+    key(
+        "limits.segment",
+        Some("\"64MiB\""),
+        "Size of the journal's segments made from now on: each is filled with zeros before it is needed.",
+    ),
     key("limits.connections", Some("4096"), "Connections at one time."),
     key("limits.connections_per_agency", Some("64"), "Connections of one agency at one time."),
     key("limits.handshakes", Some("256"), "TLS handshakes at one time."),
@@ -287,6 +295,13 @@ impl Values<'_> {
         let memory = self.check("limits.memory", memory, fits);
         let share = self.check("limits.memory_per_agency", share, fits);
         let disk_free = self.take::<Size>("limits.disk_free");
+        let segment = self.take::<Size>("limits.segment");
+        // The largest frame must fit, and segments are counted in sectors.
+        let bad = |size: &Size| {
+            let fits = size.0 > FRAME_BYTES_MAX as u64 && size.0.is_multiple_of(SECTOR as u64);
+            (!fits).then_some("a whole number of KiB that holds the largest frame: at least 17MiB")
+        };
+        let segment = self.check("limits.segment", segment, bad);
         let connections_max = self.count("limits.connections");
         let connections_per_peer_max = self.count("limits.connections_per_agency");
         let handshakes_max = self.count("limits.handshakes");
@@ -314,6 +329,7 @@ impl Values<'_> {
             memory_bytes: usize::try_from(memory?.0).unwrap_or(usize::MAX),
             memory_per_agency_bytes: usize::try_from(share?.0).unwrap_or(usize::MAX),
             disk_free_bytes: disk_free?.0,
+            segment_bytes: segment?.0,
             connections: accept::Limits {
                 handshake: handshake?.0,
                 preface: preface?.0,

@@ -271,8 +271,8 @@ fn open(config: &Config) -> Result<Opened, Fault> {
     fs::create_dir_all(data).map_err(Fault::disk("make", data))?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(Fault::disk("protect", data))?;
     let head = HeadFile::open(data)?;
-    let options = JournalOptions { origin: config.origin.clone(), segment_bytes: JournalOptions::SEGMENT_BYTES };
-    let journal = FileJournal::open(data, options, head.latest())?;
+    let options = JournalOptions { origin: config.origin.clone(), segment_bytes: config.segment_bytes };
+    let journal = FileJournal::open(data, options, head.latest())?.with_floor(config.disk_free_bytes);
     if let Some(torn) = journal.torn() {
         warn!(?torn, "the last write was torn off by a crash; nobody was told that it happened");
     }
