@@ -18,8 +18,8 @@ use tower::{Layer, Service};
 
 use crate::accept::ConnectInfo;
 use crate::adopt::Covenants;
-use crate::clock::Stopwatch;
 use crate::budget::{Account, Budget, Metered, WhenFull};
+use crate::clock::Stopwatch;
 use crate::errors::{Refused, with_reason};
 use crate::identity::Caller;
 use crate::tls::Now;

@@ -121,7 +121,12 @@ async fn a_request_without_a_proven_peer_is_denied() {
         let request = http::Request::post(call.path).body(Body::empty()).unwrap();
         let response = gated.call(request).await.unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
-        assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "NOT_PERMITTED"), "{}", call.path);
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::PermissionDenied, "NOT_PERMITTED"),
+            "{}",
+            call.path
+        );
     }
 }
 

@@ -104,6 +104,51 @@ async fn a_signal_goes_to_its_recipient_and_its_answer_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_of_two_recipients_gets_its_own_wrapped_key_and_sees_nothing_of_the_other() {
+    let mut hub = Hub::start().await;
+    let (police, _) = hub.ready("police-amsterdam").await;
+    let (home, home_key) = hub.ready("safe-home-amsterdam").await;
+    let (youth, youth_key) = hub.ready("youth-care-amsterdam").await;
+    let mut draft = police.signal(&police.seen().await, home.address, home_key);
+    let other = police.signal(&police.seen().await, youth.address, youth_key);
+    draft.header.recipients.extend(other.header.recipients);
+    draft.key_statements.push(youth_key);
+    draft.wrapped_keys.push(vec![0xb2; 1168].into());
+    let signal = police.finish(&draft);
+    police.submit(signal.clone()).await.unwrap();
+    for (place, agency) in [&home, &youth].into_iter().enumerate() {
+        let mut mailbox = agency.receive(1).await.unwrap();
+        let got = delivery(&mut mailbox).await;
+        assert_eq!(got.wrapped_key, signal.wrapped_keys[place]);
+        assert_eq!(got.sealed_content, signal.sealed_content);
+        let consigned = commitment(got.receipt.as_ref().unwrap());
+        let seen = agency.seen().await;
+        // Neither may answer in the other's name.
+        let foreign =
+            [&youth, &home][place].answer(&seen, digest_in(&signal), consigned, AnswerCode::DeliveredReadable);
+        let foreign = [&youth, &home][place].submit(foreign).await;
+        refused(foreign, Code::FailedPrecondition, "DELIVERY_MISMATCH");
+        agency
+            .submit(agency.answer(&seen, digest_in(&signal), consigned, AnswerCode::DeliveredReadable))
+            .await
+            .unwrap();
+        let again = agency.answer(&seen, digest_in(&signal), consigned, AnswerCode::UnreadableKey);
+        refused(agency.submit(again).await, Code::FailedPrecondition, "ALREADY_ANSWERED");
+    }
+    let request = wire::GetItemRequest {
+        address: Some(police.address.into()),
+        which: Some(wire::get_item_request::Which::ItemId(draft.signer().item_id.clone())),
+        seen_size: 0,
+    };
+    let seen = police.exchange().get_item(request).await.unwrap().into_inner();
+    let states: Vec<_> =
+        seen.recipients.iter().map(|recipient| (recipient.address.clone(), recipient.state())).collect();
+    let answered = |agency: &Agency| (Some(agency.address.into()), DeliveryState::Answered);
+    assert_eq!(states, [answered(&home), answered(&youth)], "in the header's order");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mailbox_is_read_by_its_own_address_alone() {
     let mut hub = Hub::start().await;
     let (mayor, youth) = (hub.agency("mayor-amsterdam"), hub.agency("youth-care-amsterdam"));

@@ -200,8 +200,7 @@ async fn a_suspended_participant_is_shut_out_as_soon_as_its_covenant_rules() {
 async fn a_root_vouches_only_for_the_organisations_that_it_may() {
     let first = covenant();
     let police = world().address("police-amsterdam").unwrap().oin;
-    let restrict =
-        |covenant: &mut wire::Covenant| covenant.transport_roots[0].oins = vec![police.as_str().to_owned()];
+    let restrict = |covenant: &mut wire::Covenant| covenant.transport_roots[0].oins = vec![police.as_str().to_owned()];
     let next = world().covenant_after(world().covenant(), restrict, &[0, 1]).unwrap();
     let next = Covenant::verify(&next, &CovenantTrust::Last(&first)).unwrap();
     let tls = server(Profile::Good, trust(&next, &crls()));
@@ -212,8 +211,7 @@ async fn a_root_vouches_only_for_the_organisations_that_it_may() {
 
 #[tokio::test]
 async fn classical_key_exchange_and_aes_128_are_for_the_sufficient_profile_alone() {
-    let classical =
-        || CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519], ..aws_lc_rs::default_provider() };
+    let classical = || CryptoProvider { kx_groups: vec![aws_lc_rs::kx_group::X25519], ..aws_lc_rs::default_provider() };
     let small = || CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
         ..aws_lc_rs::default_provider()

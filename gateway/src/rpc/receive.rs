@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
 use prost::Message as _;
 use seinpost_core::command::Command;
@@ -212,11 +213,17 @@ fn ready(
     let item = Digest::try_from(&consigned.item_digest).map_err(fault)?;
     let acceptance = desk.reader.item_index(&item).map_err(fault)?;
     let acceptance = acceptance.ok_or_else(|| fault(format_args!("no acceptance of {item}")))?;
-    let signed = desk.item_at(acceptance)?;
-    let sealed_content = desk.blobs_at(acceptance, BlobKind::SealedContent)?.into_iter().next().unwrap_or_default();
     // The consignments stand behind the acceptance in the order of the recipients, and so do the wrapped keys.
-    let place = usize::try_from(index - acceptance - 1).map_err(fault)?;
-    let wrapped_key = desk.blobs_at(acceptance, BlobKind::WrappedKey)?.into_iter().nth(place).unwrap_or_default();
+    let place = index.checked_sub(acceptance + 1).and_then(|place| usize::try_from(place).ok());
+    let place = place.ok_or_else(|| fault(format_args!("consignment {index} before its acceptance {acceptance}")))?;
+    let beside = desk.reader.blobs_of(acceptance).map_err(fault)?;
+    let read = |kind: BlobKind, nth: usize| {
+        let position = beside.iter().filter(|(other, _)| *other == kind).map(|(_, position)| position).nth(nth);
+        position.map_or(Ok(Bytes::new()), |position| desk.blobs.read(position).map_err(fault))
+    };
+    let signed = wire::SignedItem::decode(read(BlobKind::Item, 0)?).map_err(fault)?;
+    let sealed_content = read(BlobKind::SealedContent, 0)?;
+    let wrapped_key = read(BlobKind::WrappedKey, place)?;
     let delivery = desk.state(|state| {
         let delivery = state.delivery(item, address)?;
         Some((delivery.handed_over.is_some(), delivery.answer.is_some(), delivery.expired.is_some()))
