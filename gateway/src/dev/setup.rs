@@ -1,5 +1,8 @@
 //! What `dev` does before and after the story: keys for the agencies, commands for the reader.
 
+use std::io::IsTerminal as _;
+use std::path::Path;
+
 use seinpost_certs::world::World;
 use seinpost_client::client::Client;
 use seinpost_client::keys::Windows;
@@ -7,7 +10,8 @@ use seinpost_client::profile::Profile;
 use seinpost_protocol::address::Function;
 use seinpost_protocol::key_statement::State;
 
-use super::Failure;
+use super::story::Told;
+use super::{Failure, shell_word};
 use crate::config::Config;
 use crate::log::LogSigner;
 use crate::serve::Running;
@@ -30,8 +34,15 @@ pub(super) async fn publish_keys(world: &World) -> Result<(), Failure> {
         // Who looks after the hub neither sends nor receives.
         .filter(|identity| !matches!(identity.address.function, Function::Operator | Function::Auditor))
         .collect();
+    // Whoever watches sees it go on; whoever reads a file finds one line and not a line per agency.
+    let watched = std::io::stderr().is_terminal();
+    if !watched {
+        eprintln!("publishing the keys of {} agencies", agencies.len());
+    }
     for (done, identity) in agencies.iter().enumerate() {
-        eprint!("\rpublishing keys: {} of {}   ", done + 1, agencies.len());
+        if watched {
+            eprint!("\rpublishing keys: {} of {}   ", done + 1, agencies.len());
+        }
         let client = client(world, identity.name)?;
         client.refresh_covenant().await?;
         client.publish_certificate().await?;
@@ -43,22 +54,29 @@ pub(super) async fn publish_keys(world: &World) -> Result<(), Failure> {
             client.publish_key(Windows::default()).await?;
         }
     }
-    eprintln!();
+    if watched {
+        eprintln!();
+    }
     Ok(())
 }
 
 /// Prints what the reader can try now, as each of the three kinds of people; every line works as pasted.
-pub(super) fn print_commands(world: &World, running: &Running) {
-    let folder = world.folder().display();
+pub(super) fn print_commands(world: &World, running: &Running, log: &Path, told: Option<&Told>) {
     println!("\nThe hub serves at {} and keeps serving until you press Ctrl-C.", running.address());
+    println!("Its log goes to {}.", log.display());
     println!("In another terminal:\n");
-    println!("  source '{folder}/env.sh'\n");
+    println!("  . {}\n", shell_word(&world.folder().join("env.sh")));
     println!("  # as an agency");
     println!("  as police-amsterdam seinpost template EXPLOITATION_SIGNAL > signal.json");
     println!("  as police-amsterdam seinpost send signal.json --dry-run");
     println!("  as police-amsterdam seinpost send signal.json");
     println!("  as safe-home-amsterdam seinpost receive --show --ack");
-    println!("  as police-amsterdam seinpost list\n");
+    println!("  as police-amsterdam seinpost list");
+    if let Some(told) = told {
+        println!("  as police-amsterdam seinpost status {}", told.signal);
+        println!("  as police-amsterdam seinpost verify {}", shell_word(&told.receipt));
+    }
+    println!("  as police-amsterdam seinpost check\n");
     println!("  # as an operator");
     println!("  as operator seinpost ops deliveries");
     if let Some(metrics) = running.metrics_address() {
