@@ -867,3 +867,86 @@ async fn private_keys_are_deleted_when_nothing_may_be_opened_with_them_any_more(
     assert_eq!(listed.iter().map(|own| own.has_private_key).collect::<Vec<_>>(), [true, false]);
     assert!(keys.private_key(&listed[1].digest).unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_is_consigned_again_after_a_month_is_withheld_too() {
+    let (stage, police, safe_home) = Stage::ready().await;
+    let day = 24 * 60 * 60 * 1000;
+    let sent = send(&police).await;
+    next_signal(&mut open(&safe_home).await).await;
+    // Read late: by the mailbox's own time both were consigned within the days for which items are remembered.
+    stage.hub.consign_again(sent.digest, safe_home.address());
+    stage.millis.fetch_add(33 * day, Ordering::Relaxed);
+    let Received::Withheld(withheld) = next(&mut open(&safe_home).await).await else {
+        panic!("it came twice");
+    };
+    assert_eq!(withheld.error.reason(), Some("CONSIGNED_TWICE"));
+    // Another item moves the mailbox's time on, so that the first is forgotten; by then it is too old to be recorded.
+    send(&police).await;
+    next_signal(&mut open(&safe_home).await).await;
+    stage.hub.consign_again(sent.digest, safe_home.address());
+    let Received::Withheld(withheld) = next(&mut open(&safe_home).await).await else {
+        panic!("it came a third time");
+    };
+    assert_eq!(withheld.error.reason(), Some("RECORD_TIME"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sealed_to_the_key_from_before_a_withdrawal_while_the_next_has_not_begun() {
+    let (stage, police, safe_home) = Stage::ready().await;
+    safe_home.withdraw_key().await.unwrap();
+    let tomorrow = stage.clock.now() + Duration::from_secs(24 * 60 * 60);
+    safe_home.publish_key(Windows { seal_from: Some(tomorrow), ..Windows::default() }).await.unwrap();
+    let error = police.plan(&outgoing()).await.err().expect("the lost key is not sealed to");
+    assert_eq!((error.kind(), error.reason()), (Kind::Refused, Some("KEY_WITHDRAWN")));
+    stage.millis.fetch_add(25 * 60 * 60 * 1000, Ordering::Relaxed);
+    assert_eq!(police.plan(&outgoing()).await.unwrap().readers[0].key_serial, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_without_a_route_in_a_conversation_of_strangers_is_withheld() {
+    let (_stage, police, safe_home) = Stage::ready().await;
+    let mut unrouted = outgoing();
+    unrouted.to[0].municipality = None;
+    unrouted.to[0].oin = Some(safe_home.address().oin);
+    // The hub, which should know that the two never spoke under this id, lets it pass.
+    unrouted.conversation = Some("01a0a0a0-0000-7000-8000-000000000001".try_into().unwrap());
+    police.send(&unrouted, TEXT, &Check, KeepCopy::No).await.unwrap();
+    let Received::Withheld(withheld) = next(&mut open(&safe_home).await).await else {
+        panic!("nobody may write to whom no route leads");
+    };
+    assert_eq!(withheld.error.reason(), Some("NOT_PERMITTED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_second_statement_is_made_under_a_serial_that_the_hub_forgot() {
+    let (stage, _, safe_home) = Stage::ready().await;
+    safe_home.publish_key(Windows::default()).await.unwrap();
+    stage.hub.lie(Lie::OldStatement);
+    let error = safe_home.publish_key(Windows::default()).await.unwrap_err();
+    assert_eq!(error.reason(), Some("KEY_STATEMENT_ROLLED_BACK"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_key_that_a_covenant_retires_signs_nothing_more_for_who_has_read_it() {
+    let (stage, police, _) = Stage::ready().await;
+    let receipt = ReceiptFile::read(&send(&police).await.receipt).unwrap();
+    let seen = Seen::parse(stage.hub.log().checkpoint()).unwrap();
+    let floor = Covenant::verify(stage.world.covenant(), &Trust::Floor(stage.hub_file().floor())).unwrap();
+    let next = stage.world.covenant_after(
+        floor.item(),
+        |next| {
+            (next.log_keys[0].until_size, next.log_keys[0].until_root) = (seen.size(), (*seen.root()).into());
+            let ed25519 = seinpost_certs::key::Key::generate(seinpost_certs::key::KeyKind::Ed25519).unwrap();
+            let ed25519 = bytes::Bytes::copy_from_slice(&ed25519.ed25519_public().unwrap());
+            next.log_keys.push(wire::LogKey { ed25519, ..Default::default() });
+        },
+        &[0, 1],
+    );
+    police.checkpoint().await.unwrap();
+    stage.hub.log().adopt(Covenant::verify(&next.unwrap(), &Trust::Last(&floor)).unwrap());
+    police.refresh_covenant().await.unwrap();
+    // The hub goes on under the old key, as whoever stole it would.
+    assert_eq!(police.checkpoint().await.unwrap_err().reason(), Some("NOTE_UNKNOWN_KEY"));
+    assert!(police.verify_receipt(&receipt).is_ok(), "what it signed before still counts");
+}
