@@ -245,7 +245,7 @@ impl World {
         save_credentials(&hub.join("tls"), "server", &server.to_pem(), &server_key)?;
         files::write_secret(&hub.join("log.key"), log_key.to_pem().as_bytes())?;
         self.save_covenant(&self.covenant)?;
-        self.save_crls(Validity::days(options.now - Duration::from_secs(3600), COVENANT_DAYS))?;
+        self.write_crls(Validity::days(options.now - Duration::from_secs(3600), COVENANT_DAYS))?;
 
         let log_key = LogKey::new(log_key.ed25519_public().expect("the log's key is Ed25519"));
         let file = HubFile::write(&Hub {
@@ -481,16 +481,26 @@ impl World {
         if self.transport.issuing.revoke(certificate, at).is_err() {
             self.signing.issuing.revoke(certificate, at)?;
         }
-        self.transport.issuing.save_revocations(&self.folder.join("ca/transport"), "issuing")?;
-        self.signing.issuing.save_revocations(&self.folder.join("ca/signing"), "issuing")?;
         self.save_crls(Validity::days(at, COVENANT_DAYS))
     }
 
-    /// Writes the revocation lists of all four authorities into the hub's folder, in place of those that are there.
+    /// Writes new revocation lists of all four authorities into the hub's folder, in place of those that are there. Each
+    /// has the next number: two lists of one number would be two words of one authority.
     ///
     /// # Errors
     /// [`Fault::File`] if they cannot be written.
-    pub fn save_crls(&self, validity: Validity) -> Result<(), Fault> {
+    pub fn save_crls(&mut self, validity: Validity) -> Result<(), Fault> {
+        for (name, hierarchy) in [("transport", &mut self.transport), ("signing", &mut self.signing)] {
+            let folder = self.folder.join("ca").join(name);
+            for (name, authority) in [("root", &mut hierarchy.root), ("issuing", &mut hierarchy.issuing)] {
+                authority.renew_crl();
+                authority.save_revocations(&folder, name)?;
+            }
+        }
+        self.write_crls(validity)
+    }
+
+    fn write_crls(&self, validity: Validity) -> Result<(), Fault> {
         for (name, hierarchy) in [("transport", &self.transport), ("signing", &self.signing)] {
             let [root, issuing] = hierarchy.crls(validity)?;
             let folder = self.hub_folder().join("crls");
