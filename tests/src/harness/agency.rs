@@ -9,7 +9,7 @@ use seinpost_client::content::draft::{self, Writer};
 use seinpost_client::content::{self, Check};
 use seinpost_client::error::{Error, Fault, Result};
 use seinpost_client::receive::{Mailbox, Received, ReceivedSignal, SignalContent, Start};
-use seinpost_client::send::{KeepCopy, Outgoing, Submitted};
+use seinpost_client::send::{KeepCopy, Submitted};
 use seinpost_protocol::wire;
 use serde_json::Value as Json;
 
@@ -23,7 +23,7 @@ pub async fn send(client: &Client, file: &Json) -> Result<Submitted> {
     let writer = Writer { bsn_allowed: covenant.may_use_bsn(client.address()) };
     let draft = draft::parse(&file.to_string(), &codes, writer)
         .map_err(|faults| Error::Usage(faults.into_iter().map(Fault::from).collect()))?;
-    client.send(&Outgoing::from(&draft), &content::encode(&draft.content), &Check::default(), KeepCopy::No).await
+    client.send(&draft.outgoing, &content::encode(&draft.content), &Check::default(), KeepCopy::No).await
 }
 
 /// Opens a mailbox behind what was taken over last.
@@ -119,5 +119,19 @@ pub fn content(signal: &ReceivedSignal) -> Json {
         SignalContent::Unfit { fault, .. } => panic!("the content is unfit: {fault:?}"),
         SignalContent::Unreadable { reason, what, .. } => panic!("the content is unreadable: {reason}: {what}"),
         SignalContent::Erased => panic!("the content is erased"),
+    }
+}
+
+/// Reads and takes over until the test has what it wants.
+///
+/// # Errors
+/// What the client says to the hub's doings.
+pub async fn until(mailbox: &mut Mailbox, mut wanted: impl FnMut(&Received) -> bool) -> Result<()> {
+    loop {
+        let received = next(mailbox).await?;
+        mailbox.acknowledge(&received)?;
+        if wanted(&received) {
+            return Ok(());
+        }
     }
 }

@@ -11,7 +11,7 @@ use seinpost_client::client::Client;
 use seinpost_client::content;
 use seinpost_client::content::draft::{self, Writer};
 use seinpost_client::seal::{PublicKey, SUITE, SealTo, Sealing};
-use seinpost_client::send::Submitted;
+use seinpost_client::send::{Outgoing, Submitted};
 use seinpost_protocol::address::Address;
 use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::digest::Digest;
@@ -23,6 +23,7 @@ use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
 use serde_json::Value as Json;
 use tonic::transport::Channel;
 
+use super::hand::Secret;
 use super::hub::Hub;
 use super::raw;
 use super::world::{ORIGIN, now};
@@ -103,7 +104,7 @@ impl Forge {
     pub fn signal(&self, file: &Json, recipients: &[&Client]) -> Open {
         let codes = |list: &str, code: &str| self.covenant.code(list, code).is_some();
         let draft = draft::parse(&file.to_string(), &codes, Writer { bsn_allowed: true }).expect("the file is right");
-        self.signal_of(&draft, &content::encode(&draft.content), recipients)
+        self.signal_of(&draft.outgoing, &content::encode(&draft.content), recipients)
     }
 
     /// Begins a signal whose content is any bytes.
@@ -111,21 +112,21 @@ impl Forge {
     /// # Panics
     /// If the content is too large.
     #[must_use]
-    pub fn signal_of(&self, draft: &content::Draft, content: &[u8], recipients: &[&Client]) -> Open {
-        assert_eq!(draft.to.len(), recipients.len(), "one client per recipient of the file");
+    pub fn signal_of(&self, outgoing: &Outgoing, content: &[u8], recipients: &[&Client]) -> Open {
+        assert_eq!(outgoing.to.len(), recipients.len(), "one client per recipient of the file");
         let sealing = Sealing::begin(content).expect("the content fits");
         let signer = self.signer();
         // A profile that no rule names is the type's own; the only one that depends on the recipient is the mayor's.
         let to_mayor = recipients.iter().any(|to| to.address().function == wire::Function::Mayor);
-        let mut profiles = self.covenant.message().profiles.iter().filter(|profile| profile.r#type() == draft.signal_type);
+        let mut profiles = self.covenant.message().profiles.iter().filter(|profile| profile.r#type() == outgoing.signal_type);
         let profile = profiles.find(|profile| profile.name.to_lowercase().contains("mayor") == to_mayor);
         let profile = profile.expect("each type has a profile");
         let header = wire::SignalHeader {
-            r#type: draft.signal_type.into(),
-            conversation: draft.conversation.map_or_else(|| signer.item_id.clone(), |id| id.to_string()),
-            in_reply_to: draft.in_reply_to.map(Bytes::from).unwrap_or_default(),
-            supersedes: draft.supersedes.map(Bytes::from).unwrap_or_default(),
-            recipients: draft
+            r#type: outgoing.signal_type.into(),
+            conversation: outgoing.conversation.map_or_else(|| signer.item_id.clone(), |id| id.to_string()),
+            in_reply_to: outgoing.in_reply_to.map(Bytes::from).unwrap_or_default(),
+            supersedes: outgoing.supersedes.map(Bytes::from).unwrap_or_default(),
+            recipients: outgoing
                 .to
                 .iter()
                 .zip(recipients)
@@ -136,10 +137,10 @@ impl Forge {
                     municipality: to.municipality.clone().unwrap_or_default(),
                 })
                 .collect(),
-            source_regime: draft.source_regime.into(),
-            purpose: draft.purpose.into(),
-            urgency: draft.urgency.into(),
-            handling: draft.handling.iter().map(|handling| i32::from(*handling)).collect(),
+            source_regime: outgoing.source_regime.into(),
+            purpose: outgoing.purpose.into(),
+            urgency: outgoing.urgency.into(),
+            handling: outgoing.handling.iter().map(|handling| i32::from(*handling)).collect(),
             content_profile: Some(wire::ContentProfile {
                 name: profile.name.clone(),
                 version: profile.version,
@@ -147,7 +148,7 @@ impl Forge {
             }),
             content_commitment: sealing.commitment().into(),
             expires: Some((now() + Duration::from_secs(14 * 86_400)).into()),
-            retention_class: draft.retention_class.unwrap_or(wire::RetentionClass::Hub24h).into(),
+            retention_class: outgoing.retention_class.unwrap_or(wire::RetentionClass::Hub24h).into(),
             size_class: sealing.size_class().into(),
             signer: Some(signer),
         };
@@ -215,6 +216,21 @@ impl Forge {
 }
 
 impl Open {
+    /// Seals by hand: for each recipient the secret that it is to get, all under one sealed content of the first.
+    ///
+    /// # Panics
+    /// If there is no secret for each recipient.
+    #[must_use]
+    pub fn seal_by_hand(self, secrets: &[Secret], padded: &[u8]) -> Sealed {
+        assert_eq!(secrets.len(), self.seal_to.len(), "one secret per recipient");
+        let header = Bytes::from(self.header.encode_to_vec());
+        let sealed_content = secrets[0].seal(&header, padded);
+        let wrapped_keys: Vec<Bytes> =
+            secrets.iter().zip(&self.seal_to).map(|(secret, to)| secret.wrap(&header, &sealed_content, to)).collect();
+        let manifest = manifest(header, &sealed_content, &self.seal_to, &wrapped_keys);
+        Sealed { manifest, sealed_content, wrapped_keys }
+    }
+
     /// Seals the content under the header as it now is.
     ///
     /// # Panics
@@ -223,16 +239,18 @@ impl Open {
     pub fn seal(self) -> Sealed {
         let header = Bytes::from(self.header.encode_to_vec());
         let sealed = self.sealing.finish(&header, &self.seal_to).expect("the system gives random bytes");
-        let keys = self.seal_to.iter().zip(&sealed.wrapped).map(|(to, wrapped)| wire::WrappedKeyRef {
-            key_statement_digest: to.statement.into(),
-            wrapped_sha256: Digest::of(wrapped).into(),
-        });
-        let manifest = wire::SignalManifest {
-            header,
-            sealed: Some(wire::Sealed { suite: SUITE, content_sha256: sealed.content_sha256.into(), keys: keys.collect() }),
-        };
+        let manifest = manifest(header, &sealed.sealed_content, &self.seal_to, &sealed.wrapped);
         Sealed { manifest, sealed_content: sealed.sealed_content, wrapped_keys: sealed.wrapped }
     }
+}
+
+fn manifest(header: Bytes, sealed_content: &[u8], seal_to: &[SealTo], wrapped_keys: &[Bytes]) -> wire::SignalManifest {
+    let keys = seal_to.iter().zip(wrapped_keys).map(|(to, wrapped)| wire::WrappedKeyRef {
+        key_statement_digest: to.statement.into(),
+        wrapped_sha256: Digest::of(wrapped).into(),
+    });
+    let content_sha256 = Digest::of(sealed_content).into();
+    wire::SignalManifest { header, sealed: Some(wire::Sealed { suite: SUITE, content_sha256, keys: keys.collect() }) }
 }
 
 /// Returns an agency's newest own sealing key, from its own state.

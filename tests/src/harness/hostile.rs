@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message;
 use rustls::crypto::aws_lc_rs;
@@ -32,14 +33,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{NamedService, StreamingService};
 use tonic::transport::Channel;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::hub::Hub;
-use super::raw;
+use super::raw::{self, Raw};
 use super::world::ORIGIN;
 
 /// A call, as a lie sees it.
@@ -126,6 +126,18 @@ impl HostileHub {
     /// # Panics
     /// If it cannot start.
     pub async fn start(hub: &Hub, lies: Lies) -> Self {
+        Self::start_with(hub, lies, &hub.world().hub_folder().join("tls"), "server").await
+    }
+
+    /// Starts it as somebody else: with the transport certificate of an agency of the same world.
+    ///
+    /// # Panics
+    /// If it cannot start.
+    pub async fn start_as(hub: &Hub, lies: Lies, identity: &str) -> Self {
+        Self::start_with(hub, lies, &hub.world().identity_folder(identity), "tls").await
+    }
+
+    async fn start_with(hub: &Hub, lies: Lies, folder: &Path, stem: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("the listener has an address");
         let forward = Forward(Arc::new(Shared {
@@ -134,7 +146,7 @@ impl HostileHub {
             peers: hub.peers(),
             channels: Mutex::default(),
         }));
-        let acceptor = TlsAcceptor::from(server_config(hub));
+        let acceptor = TlsAcceptor::from(server_config(hub, folder, stem));
         let incoming = stream::unfold((listener, acceptor), |(listener, acceptor)| async move {
             loop {
                 let (socket, _) = listener.accept().await.ok()?;
@@ -174,13 +186,12 @@ impl Drop for HostileHub {
     }
 }
 
-fn server_config(hub: &Hub) -> Arc<ServerConfig> {
-    let tls = hub.world().hub_folder().join("tls");
-    let chain = CertificateDer::pem_file_iter(tls.join("server.pem"))
-        .expect("the hub has a certificate")
+fn server_config(hub: &Hub, folder: &Path, stem: &str) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(folder.join(format!("{stem}.pem")))
+        .expect("there is a certificate")
         .collect::<Result<Vec<_>, _>>()
         .expect("it is PEM");
-    let key = PrivateKeyDer::from_pem_file(tls.join("server.key")).expect("the hub has a key");
+    let key = PrivateKeyDer::from_pem_file(folder.join(format!("{stem}.key"))).expect("there is a key");
     let mut roots = RootCertStore::empty();
     for root in &hub.world().covenant_message().transport_roots {
         roots.add(CertificateDer::from(root.der.to_vec())).expect("the root is a certificate");
@@ -331,44 +342,6 @@ service!(Exchange, "seinpost.v1.ExchangeService");
 service!(CovenantCalls, "seinpost.v1.CovenantService");
 service!(Audit, "seinpost.v1.AuditService");
 service!(Operations, "seinpost.v1.OperationsService");
-
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-}
 
 /// A log that the hub's key signs and nobody else sees: what a hub needs to lie in good form.
 #[derive(Clone)]

@@ -18,9 +18,12 @@ use seinpost_client::clock::Clock;
 use seinpost_client::content;
 use seinpost_client::keys::Windows;
 use seinpost_client::profile::Profile;
+use seinpost_gateway as gateway;
+use seinpost_gateway::clock::Hand;
 use seinpost_gateway::config::{Config, Sources};
-use seinpost_gateway::serve::{Gateway, Running};
+use seinpost_gateway::serve::{Gateway, NoStart, Options, Running};
 use seinpost_protocol::digest::Digest;
+use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire::SignalType;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -83,25 +86,66 @@ impl Hub {
         Self { folder, world, gateway: State::Stopped, canary, planted: Mutex::default(), ended: false }
     }
 
+    /// Makes a second hub of all that there is: one history up to here, one log key, the same agencies.
+    ///
+    /// # Panics
+    /// If this one is being served, or cannot be copied.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        assert!(matches!(self.gateway, State::Stopped), "a hub is copied while nothing is written");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        world::copy_folder(self.world.folder(), &folder.path().join("world"));
+        let world = World::load(&folder.path().join("world")).expect("a world can be read");
+        let canary = self.canary.clone();
+        Self { folder, world, gateway: State::Stopped, canary, planted: Mutex::default(), ended: false }
+    }
+
     /// Serves in this process, with the files as they are now.
     ///
     /// # Panics
     /// If it does not start.
     pub async fn serve(&mut self) {
-        let config = self.config();
-        self.try_serve(config).await.expect("the gateway starts");
+        self.try_serve(Options::default()).await.expect("the gateway starts");
     }
 
-    /// Serves in this process by a configuration.
+    /// Serves in this process, with a clock that the test moves by hand.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn serve_with_clock(&mut self, at: Timestamp) -> Hand {
+        self.serve_by_hand(at, false).await
+    }
+
+    /// As [`Hub::serve_with_clock`], and the operator says that the clock is right.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn serve_with_confirmed_clock(&mut self, at: Timestamp) -> Hand {
+        self.serve_by_hand(at, true).await
+    }
+
+    async fn serve_by_hand(&mut self, at: Timestamp, confirm_clock: bool) -> Hand {
+        let (given, taken) = std::sync::mpsc::channel();
+        let clock = move |last_record| {
+            let (clock, hand) = gateway::clock::Clock::by_hand(at, last_record);
+            given.send(hand).expect("the harness waits for it");
+            clock
+        };
+        let options = Options { clock: Some(Box::new(clock)), confirm_clock };
+        self.try_serve(options).await.expect("the gateway starts");
+        taken.recv().expect("the gateway took its clock")
+    }
+
+    /// Serves in this process.
     ///
     /// # Errors
-    /// What the gateway says to the operator, in words.
+    /// What keeps the gateway from starting.
     ///
     /// # Panics
     /// If it is served already.
-    pub async fn try_serve(&mut self, config: Config) -> Result<(), String> {
+    pub async fn try_serve(&mut self, options: Options) -> Result<(), NoStart> {
         assert!(matches!(self.gateway, State::Stopped), "the hub is served already");
-        let running = Gateway::start(config).await.map_err(|fault| fault.to_string())?;
+        let running = Gateway::start_with(self.config(), options).await?;
         self.gateway = State::Here(running);
         self.point_profiles();
         Ok(())
@@ -133,6 +177,17 @@ impl Hub {
         self.world.point_profiles_at(&self.address().to_string()).expect("the profiles can be written");
     }
 
+    /// Keeps the port that the system chose, so that clients find the gateway again after it went away.
+    ///
+    /// # Panics
+    /// If the configuration cannot be written.
+    pub fn keep_address(&self) {
+        let path = self.world.gateway_config();
+        let text = std::fs::read_to_string(&path).expect("the configuration can be read");
+        let text = text.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{}\"", self.address()), 1);
+        std::fs::write(&path, text).expect("the configuration can be written");
+    }
+
     /// Returns the gateway's configuration as its file has it.
     ///
     /// # Panics
@@ -150,9 +205,7 @@ impl Hub {
     pub async fn stop(&mut self) {
         match std::mem::replace(&mut self.gateway, State::Stopped) {
             State::Stopped => {}
-            State::Here(running) => {
-                let _ = running.shutdown().await;
-            }
+            State::Here(running) => running.stop().await.expect("the gateway ends well"),
             State::Apart(process) => process.stop().await,
         }
     }
@@ -342,7 +395,7 @@ impl Hub {
     pub fn search(&self, words: &[&str]) -> Vec<canary::Hit> {
         let mut hits = canary::search_folder(&self.world.hub_folder(), words);
         hits.extend(canary::search_bytes(Path::new("log"), &logs::captured(), words));
-        hits.extend(canary::search_bytes(Path::new("metrics"), seinpost_gateway::metrics::render().as_bytes(), words));
+        hits.extend(canary::search_bytes(Path::new("metrics"), gateway::metrics::render().as_bytes(), words));
         hits
     }
 

@@ -10,5 +10,6 @@ pub mod process;
 pub mod canary;
 pub mod agency;
 pub mod raw;
+pub mod hand;
 pub mod forge;
 pub mod hostile;

@@ -166,7 +166,7 @@ fn serving(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: Json = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
     let address = |name: &str| fields.get(name)?.as_str()?.parse().ok();
-    Some((address("address")?, address("metrics")?))
+    if fields.get("message")?.as_str()? == "serving" { Some((address("address")?, address("metrics")?)) } else { None }
 }
 
 /// Returns the gateway's binary, built from the sources as they are.

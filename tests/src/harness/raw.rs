@@ -7,17 +7,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::{Buf as _, BufMut as _, Bytes};
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
 
@@ -52,7 +55,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// Shakes hands with the gateway, with these credentials or with none.
 pub async fn handshake(gateway: SocketAddr, credentials: Option<&Credentials>) -> Handshake {
-    let mut stream = match connect(gateway, client_config(credentials)).await {
+    handshake_speaking(gateway, credentials, b"h2").await
+}
+
+/// Shakes hands with the gateway and says that one speaks this protocol.
+pub async fn handshake_speaking(gateway: SocketAddr, credentials: Option<&Credentials>, protocol: &[u8]) -> Handshake {
+    let config = client_config(credentials, protocol);
+    let mut stream = match connect(gateway, config).await {
         Ok(stream) => stream,
         Err(error) => return outcome(&error),
     };
@@ -79,7 +88,7 @@ fn outcome(error: &io::Error) -> Handshake {
 /// Opens a channel to the gateway with these credentials.
 #[must_use]
 pub fn channel(gateway: SocketAddr, credentials: &Credentials) -> Channel {
-    let config = client_config(Some(credentials));
+    let config = client_config(Some(credentials), b"h2");
     let connector = tower::service_fn(move |_: http::Uri| {
         let config = Arc::clone(&config);
         async move { connect(gateway, config).await.map(TokioIo::new) }
@@ -94,14 +103,10 @@ async fn connect(gateway: SocketAddr, config: Arc<ClientConfig>) -> io::Result<T
     TlsConnector::from(config).connect(name, socket).await
 }
 
-fn client_config(credentials: Option<&Credentials>) -> Arc<ClientConfig> {
-    config_of(credentials, &[&rustls::version::TLS13])
-}
-
-fn config_of(credentials: Option<&Credentials>, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+fn client_config(credentials: Option<&Credentials>, protocol: &[u8]) -> Arc<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(versions)
-        .expect("the provider knows the versions")
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider knows TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody));
     let mut config = match credentials {
@@ -114,7 +119,7 @@ fn config_of(credentials: Option<&Credentials>, versions: &[&'static SupportedPr
             builder.with_client_auth_cert(chain, key).expect("the key can be used")
         }
     };
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = Resumption::disabled();
     Arc::new(config)
 }
@@ -158,9 +163,64 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
+/// Calls any path with any bytes as its one message, and returns all messages of the answer.
+///
+/// # Errors
+/// What the gateway says.
+pub async fn call(channel: &Channel, path: &str, message: Bytes) -> Result<Vec<Bytes>, Status> {
+    let mut grpc = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(4 * 1024 * 1024);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let path = http::uri::PathAndQuery::try_from(path).expect("the path is one");
+    let request = tonic::Request::new(tokio_stream::once(message));
+    let mut answers = grpc.streaming(request, path, Raw).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        all.push(answer);
+    }
+    Ok(all)
+}
+
+/// Messages as the bytes that they are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
 /// Returns the reason that a status carries, `google.rpc.ErrorInfo.reason`; empty: none.
 #[must_use]
-pub fn reason(status: &tonic::Status) -> String {
+pub fn reason(status: &Status) -> String {
     let details = status.get_error_details();
     let info = details.error_info();
     if let Some(info) = info {
@@ -171,7 +231,7 @@ pub fn reason(status: &tonic::Status) -> String {
 
 /// Returns the fields that a status names as wrong.
 #[must_use]
-pub fn fields(status: &tonic::Status) -> Vec<String> {
+pub fn fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
     violations.into_iter().map(|violation| violation.field).collect()
