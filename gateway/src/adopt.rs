@@ -21,7 +21,8 @@ use seinpost_protocol::certificate::{CRL_BYTES_MAX, Crl};
 use seinpost_protocol::covenant::{COVENANT_BYTES_MAX, Covenant, Floor, Trust};
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::hub::HubFile;
-use seinpost_protocol::item::{decode_envelope, digest_of};
+use seinpost_protocol::item::{decode_envelope, digest_of, pae};
+use seinpost_protocol::signature::verify_ed25519;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 
@@ -85,17 +86,17 @@ pub struct Folders<'a> {
     pub crls: &'a Path,
 }
 
-/// Reads the folders and fits them to the hub file and to what the log recorded. `last` is the last covenant that the
-/// log adopted, from the log's own bytes.
+/// Reads the folders and fits them to the hub file and to what the log recorded. `recorded` is what the log adopted, from
+/// the log's own bytes and ascending by serial: the covenant that rules now and all after it.
 pub fn read(
     folders: &Folders<'_>,
     hub: &HubFile,
     state: &State,
-    last: Option<&wire::SignedItem>,
+    recorded: &[wire::SignedItem],
     now: Timestamp,
 ) -> Result<Adopted, Vec<Misfit>> {
     let mut misfits = Vec::new();
-    let (covenants, new_covenants) = match read_covenants(folders.covenants, hub, state, last, now) {
+    let (covenants, new_covenants) = match read_covenants(folders.covenants, hub, state, recorded, now) {
         Ok(read) => read,
         Err(more) => {
             misfits.extend(more);
@@ -117,7 +118,7 @@ fn read_covenants(
     folder: &Path,
     hub: &HubFile,
     state: &State,
-    last: Option<&wire::SignedItem>,
+    recorded: &[wire::SignedItem],
     now: Timestamp,
 ) -> Result<(Vec<Covenant>, Vec<Covenant>), Vec<Misfit>> {
     let mut misfits = Vec::new();
@@ -155,7 +156,7 @@ fn read_covenants(
     }
 
     let (mut covenants, mut new) = (Vec::new(), Vec::new());
-    if let (Some(newest), Some(last)) = (state.newest_covenant(), last) {
+    if let Some(newest) = state.newest_covenant() {
         let highest = found.keys().next_back().copied().unwrap_or(0);
         if highest < newest.serial {
             let text = format!(
@@ -164,7 +165,9 @@ fn read_covenants(
             );
             return Err(vec![misfit(folder, text)]);
         }
-        covenants.push(recorded(last, newest.digest, hub).map_err(|text| vec![misfit(folder, text)])?);
+    }
+    for item in recorded {
+        covenants.push(adopted_before(item, state, hub).map_err(|text| vec![misfit(folder, text)])?);
     }
     let after = covenants.last().map_or(0, Covenant::serial);
     for (serial, (file, item, _)) in found {
@@ -195,18 +198,29 @@ fn read_covenants(
     Ok((covenants, new))
 }
 
-/// Makes the covenant that the log adopted last: it was verified then, and the log's own digest is what vouches now.
-fn recorded(item: &wire::SignedItem, digest: Digest, hub: &HubFile) -> Result<Covenant, String> {
+/// Makes a covenant that the log adopted: it was verified then, and the log's own digest is what vouches now.
+///
+/// Registrars who left with it had to sign it, and are known to nobody any more: only those who stayed are asked.
+fn adopted_before(item: &wire::SignedItem, state: &State, hub: &HubFile) -> Result<Covenant, String> {
     let message = wire::Covenant::decode(item.payload.clone()).map_err(|error| error.to_string())?;
+    let adopted = state.covenants().find(|adopted| adopted.serial == message.serial);
+    let adopted = adopted.ok_or_else(|| format!("the log adopted no covenant of serial {}", message.serial))?;
+    let signed = pae(&item.payload_type, &item.payload);
+    let stayed = |signature: &wire::ItemSignature| {
+        let keys = message.registrars.iter().filter_map(|registrar| registrar.ed25519.as_ref().try_into().ok());
+        keys.into_iter().any(|key| verify_ed25519(key, &signed, &signature.sig).is_ok())
+    };
+    let mut item = item.clone();
+    item.signatures.retain(stayed);
     let floor = Floor {
         log_origin: hub.origin.clone(),
-        registrars: message.registrars,
+        registrars: message.registrars.clone(),
         threshold: message.threshold,
         serial: message.serial,
-        digest,
+        digest: adopted.digest,
         test: hub.test,
     };
-    Covenant::verify(item, &Trust::Floor(floor)).map_err(|bad| format!("the log's own last covenant: {bad}"))
+    Covenant::verify(&item, &Trust::Floor(floor)).map_err(|bad| format!("the log's own covenant: {bad}"))
 }
 
 /// Reads a covenant's file as far as its place in the succession.

@@ -290,12 +290,13 @@ fn progress(progress: Progress) {
 
 /// Reads the folders of covenants and revocation lists, and holds them to the log.
 fn adopt(config: &Config, hub: &HubFile, opened: &Opened, now: Timestamp) -> Result<Adopted, NoStart> {
-    let last = match opened.replayed.state.newest_covenant() {
-        None => None,
-        Some(newest) => Some(recorded_covenant(opened, newest.index)?),
-    };
+    let state = &opened.replayed.state;
+    let ruling = state.covenant_at(now).map_or(0, |ruling| ruling.serial);
+    let recorded = state.covenants().filter(|adopted| adopted.serial >= ruling);
+    let recorded =
+        recorded.map(|adopted| recorded_covenant(opened, adopted.index)).collect::<Result<Vec<_>, NoStart>>()?;
     let folders = Folders { covenants: &config.covenants, crls: &config.crls };
-    adopt::read(&folders, hub, &opened.replayed.state, last.as_ref(), now).map_err(NoStart::Adoption)
+    adopt::read(&folders, hub, state, &recorded, now).map_err(NoStart::Adoption)
 }
 
 /// Reads a covenant where the journal keeps it.
@@ -313,7 +314,7 @@ pub fn check(config: &Config, now: Timestamp) -> Result<(), Vec<NoStart>> {
     let hub = fs::read_to_string(&config.hub).ok().and_then(|text| HubFile::parse(&text).ok());
     if let Some(hub) = hub {
         let folders = Folders { covenants: &config.covenants, crls: &config.crls };
-        match adopt::read(&folders, &hub, &State::default(), None, now) {
+        match adopt::read(&folders, &hub, &State::default(), &[], now) {
             Ok(adopted) => {
                 if let Some(own) = &own
                     && let Err(cause) = holds(config, own, &adopted.covenants)

@@ -61,6 +61,31 @@ async fn a_next_covenant_is_adopted_once_and_never_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finds_the_covenant_that_rules_while_the_next_waits_and_registrars_may_leave() {
+    let mut hub = Hub::start().await;
+    hub.stop().await;
+    let first = hub.world.covenant().clone();
+    // The first registrar signs the covenant with which he leaves; the other two are who is left.
+    let begins = now() + Duration::from_secs(3600);
+    let next = |covenant: &mut wire::Covenant| {
+        covenant.registrars.remove(0);
+        covenant.valid_from = Some(begins.into());
+    };
+    let waiting = hub.world.covenant_after(&first, next, &[0, 1, 2]).unwrap();
+    hub.world.save_covenant(&waiting).unwrap();
+    for _ in 0..2 {
+        hub.go().await.unwrap();
+        let police = hub.agency("police-amsterdam");
+        for (serial, covenant) in [(0, &waiting), (1, &first)] {
+            let request = wire::GetCovenantRequest { serial };
+            let known = police.covenants().get_covenant(request).await.unwrap().into_inner();
+            assert_eq!(known.covenant.as_ref(), Some(covenant));
+        }
+        hub.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn too_few_registrars_a_gap_a_fork_and_an_expired_one_are_refused() {
     for (signers, change, why) in [
         ([0].as_slice(), (|_: &mut wire::Covenant| {}) as fn(&mut wire::Covenant), "TOO_FEW"),
