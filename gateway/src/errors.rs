@@ -279,7 +279,7 @@ const TABLE: &[Row] = &[
         "KEY_MAX",
         Code::ResourceExhausted,
         3600,
-        "this address has 32 key statements in force; wait until some have ended, or withdraw",
+        "this address has 32 key statements in force or of the last day; wait until some have ended, or withdraw",
     ),
     // Answers.
     no("DELIVERY_UNKNOWN", "there is no delivery of this item to the signer"),

@@ -13,12 +13,12 @@ use seinpost_protocol::time::Timestamp;
 
 use crate::event::{About, Addressee, Audience, Event, What, Windows};
 use crate::state::{
-    AdoptedCovenant, AdoptedCrl, Answered, Certificate, Conversation, Delivery, ID_REMEMBERED, ID_TIME_SLACK,
+    AdoptedCovenant, AdoptedCrl, Answered, Certificate, Conversation, DAY, Delivery, ID_REMEMBERED, ID_TIME_SLACK,
     KeyStatement, Keys, Known, RejectionWindow, SIX_MONTHS, Signal, Standing, State, content_kept,
 };
 
 /// How long a superseded key statement may still be sealed to: a signal may be on its way, or waits in an outbox.
-const SUPERSEDED_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+const SUPERSEDED_GRACE: Duration = DAY;
 
 /// Takes an event into the state.
 pub fn apply(state: &mut State, event: &Event) {
@@ -176,7 +176,10 @@ fn key_stated(
     serial: u64,
     windows: Option<Windows>,
 ) {
-    let before = state.keys.remove(&address).map(|keys| keys.statements).unwrap_or_default();
+    let (before, mut recent) =
+        state.keys.remove(&address).map(|keys| (keys.statements, keys.recent)).unwrap_or_default();
+    recent.retain(|stated| event.time.since(*stated) < DAY);
+    recent.push(event.time);
     // One that nobody can seal to any more is forgotten; a withdrawn one stays until its end, so that whoever seals to
     // it hears why it is refused.
     let mut statements: Vec<KeyStatement> = before
@@ -188,7 +191,7 @@ fn key_stated(
     if let Some(windows) = windows {
         statements.push(KeyStatement { serial, digest, index: event.index, windows, standing: Standing::InForce });
     }
-    let keys = Keys { serial, digest, index: event.index, withdrawn: windows.is_none(), statements };
+    let keys = Keys { serial, digest, index: event.index, withdrawn: windows.is_none(), statements, recent };
     state.keys.insert(address, keys);
 }
 

@@ -32,8 +32,8 @@ const ITEM_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const ITEM_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 /// Recipients of one signal (DOMAIN: 1 to 8); each costs a record and a wrapped key.
 const RECIPIENTS_MAX: usize = 8;
-/// Key statements of one address that may be sealed to at once. A new one supersedes after a day, so that one a day
-/// is three; the rest is room for a bad day.
+/// Key statements of one address that may be sealed to at once, and that it may make within a day. A new one supersedes
+/// after a day, so that one a day is three; the rest is room for a bad day. Each stays in the log for ever, for all.
 const KEY_STATEMENTS_MAX: usize = 32;
 /// Live signing certificates of one organisation: one per function and its successor, with room for the largest.
 const CERTIFICATES_MAX: usize = 16;
@@ -277,9 +277,11 @@ fn accept_key_statement(
         if statement.previous != digest {
             return Err(Refusal::KeyPrevious);
         }
-        // A withdrawal is always taken: it is what one does when a key is lost.
         let usable = keys.map_or(0, |keys| keys.statements.iter().filter(|key| key.usable_at(draft.time)).count());
-        if statement.windows.is_some() && usable >= KEY_STATEMENTS_MAX {
+        let stated = keys.map_or(0, |keys| keys.stated_within_a_day(draft.time));
+        // A withdrawal is always taken where there is something to withdraw: it is what one does when a key is lost.
+        let withdraws = statement.windows.is_none() && keys.is_some_and(|keys| !keys.withdrawn);
+        if !withdraws && usable.max(stated) >= KEY_STATEMENTS_MAX {
             return Err(Refusal::KeyMax);
         }
     }

@@ -60,8 +60,8 @@ pub enum Refusal {
     /// A key statement names another predecessor than the last.
     #[error("previous_digest is not the digest of this address's last key statement")]
     KeyPrevious,
-    /// Too many key statements are in force at once.
-    #[error("this address has 32 key statements in force; wait until some have ended, or withdraw")]
+    /// Too many key statements are in force at once, or were made within a day.
+    #[error("this address has 32 key statements in force or of the last day; wait until some have ended, or withdraw")]
     KeyMax,
     /// No such delivery to the answerer.
     #[error("there is no delivery of this item to the signer")]

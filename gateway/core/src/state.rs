@@ -18,7 +18,7 @@ use seinpost_protocol::wire::{AnswerCode, DeliveryState, RetentionClass, SignalT
 
 use crate::event::Windows;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How far an item id's own time may lie from `signed_at`; this lets the core forget ids by their own time.
 pub const ID_TIME_SLACK: Duration = DAY;
@@ -125,6 +125,16 @@ pub struct Keys {
     pub withdrawn: bool,
     /// Those that somebody may still seal to or try to, by ascending serial.
     pub statements: Vec<KeyStatement>,
+    /// When those of the last day were recorded, whatever became of them since.
+    pub recent: Vec<Timestamp>,
+}
+
+impl Keys {
+    /// Returns how many statements were recorded within a day before this time.
+    #[must_use]
+    pub fn stated_within_a_day(&self, time: Timestamp) -> usize {
+        self.recent.iter().filter(|stated| time.since(**stated) < DAY).count()
+    }
 }
 
 /// One key statement.

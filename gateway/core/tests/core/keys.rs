@@ -165,3 +165,29 @@ fn an_address_has_at_most_thirty_two_usable_statements_but_may_always_withdraw()
         .when(key_statement(NEXT_STATEMENT).of(Police).serial(33, Some(last)).withdrawing())
         .then([accepted(NEXT_STATEMENT).from(Police).to([Police])]);
 }
+
+#[test]
+fn withdrawing_and_stating_anew_does_not_fill_the_log() {
+    let mut story = given([]);
+    let (mut last, mut serial) = (first_key(Police), 1);
+    let mut next = || {
+        serial += 1;
+        let step = key_statement(Item(100 + serial)).of(Police).serial(u64::from(serial), Some(last));
+        last = Item(100 + serial);
+        step
+    };
+    // With the first, which every story begins with, these are thirty-two within a day, and nothing is in force.
+    for _ in 0..15 {
+        story.must(next().withdrawing());
+        story.must(next());
+    }
+    story.must(next().withdrawing());
+    let (more, again) = (next(), next());
+    story
+        .when(more.clone())
+        .refused(Refusal::KeyMax, Police)
+        .when(again.serial(33, Some(Item(132))).withdrawing())
+        .refused(Refusal::KeyMax, Police)
+        .when(more.signed_after(DAY))
+        .then([accepted(Item(133)).from(Police).to([Police])]);
+}
