@@ -69,6 +69,7 @@ impl Profile {
             Error::Usage(vec![Fault::new(path.display().to_string(), error.to_string().trim_end())])
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
+        let beside = |name: &Path| plain(&folder.join(name));
         let mut faults = Vec::new();
 
         if !is_host_and_port(&file.gateway) {
@@ -94,9 +95,9 @@ impl Profile {
             ("signing_certificate", &file.signing_certificate, false),
             ("signing_key", &file.signing_key, true),
         ] {
-            faults.extend(look_at(&folder.join(name), &place(field), secret));
+            faults.extend(look_at(&beside(name), &place(field), secret));
         }
-        let hub = read_hub(&folder.join(&file.hub), &place("hub"), &mut faults);
+        let hub = read_hub(&beside(&file.hub), &place("hub"), &mut faults);
 
         match (oin, function, hub) {
             (Ok(oin), Some(function), Some(hub)) if faults.is_empty() => Ok(Self {
@@ -104,15 +105,34 @@ impl Profile {
                 gateway: file.gateway,
                 hub,
                 address: Address { oin, function },
-                tls_certificate: folder.join(file.tls_certificate),
-                tls_key: folder.join(file.tls_key),
-                signing_certificate: folder.join(file.signing_certificate),
-                signing_key: folder.join(file.signing_key),
-                state: folder.join(file.state),
+                tls_certificate: beside(&file.tls_certificate),
+                tls_key: beside(&file.tls_key),
+                signing_certificate: beside(&file.signing_certificate),
+                signing_key: beside(&file.signing_key),
+                state: beside(&file.state),
             }),
             _ => Err(Error::Usage(faults)),
         }
     }
+}
+
+/// Writes a path without `.` and without `folder/..`, since people read it and paste it. Behind a link `..` leads
+/// elsewhere: there it stays.
+fn plain(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(plain.components().next_back(), Some(Component::Normal(_))) && !plain.is_symlink() =>
+            {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    if plain.as_os_str().is_empty() { PathBuf::from(".") } else { plain }
 }
 
 /// Reads a function's code, `SAFE_HOME` or the long `FUNCTION_SAFE_HOME`.
@@ -143,6 +163,9 @@ fn look_at(path: &Path, place: &str, secret: bool) -> Option<Fault> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata,
         Ok(_) => return Some(Fault::new(place, format!("{} is no file", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Some(Fault::new(place, format!("{} does not exist", path.display())));
+        }
         Err(error) => return Some(Fault::new(place, format!("{}: {error}", path.display()))),
     };
     if secret && is_open_to_others(&metadata) {
@@ -190,6 +213,23 @@ mod tests {
         {
             assert!(!is_host_and_port(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_is_shown_without_detours_except_behind_a_link() {
+        for (given, shown) in [
+            ("/a/profiles/../identities/b", "/a/identities/b"),
+            ("a/./b", "a/b"),
+            ("../up", "../up"),
+            ("a/..", "."),
+            ("/..", "/.."),
+        ] {
+            assert_eq!(plain(Path::new(given)), Path::new(shown), "{given}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/", &link).expect("a link");
+        assert_eq!(plain(&link.join("../etc")), link.join("../etc"));
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct RecipientView {
     pub state: wire::DeliveryState,
     /// The recipient's answer, if it was given.
     pub answer: Option<Answer>,
+    /// The answer's digest, by which a step is about it.
+    pub answer_digest: Option<Digest>,
     /// Whether the answer's signature was verified as of the time of its consignment.
     pub answer_is_verified: bool,
     /// Whether it came after the signal expired, by the hub's word.
@@ -219,6 +221,7 @@ impl Client {
             address,
             state: recipient.state(),
             answer: None,
+            answer_digest: None,
             answer_is_verified: false,
             late: recipient.late,
         };
@@ -238,6 +241,7 @@ impl Client {
                 Error::not_verified(bad.reason(), format!("the answer of {address} does not fit: {bad}"))
             })?;
         }
+        view.answer_digest = Some(item.digest());
         if let Some(consigned) = shown.record_of(&item.digest()).cloned() {
             self.verify_recorded(item, &consigned).await?;
             view.answer_is_verified = true;

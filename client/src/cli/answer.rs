@@ -11,6 +11,17 @@ use crate::error::{Error, Fault, Result};
 use crate::send::Submitted;
 use crate::status::Which;
 
+/// The answers that reject, as `seinpost reject` takes them.
+const REJECTIONS: [&str; 7] = [
+    "UNREADABLE_KEY",
+    "WRONG_RECIPIENT",
+    "NOT_COMPETENT",
+    "EXCESS_DATA",
+    "PROFILE_VIOLATION",
+    "COMMITMENT_MISMATCH",
+    "DUPLICATE_OF",
+];
+
 /// `seinpost ack ID`.
 pub(super) async fn ack(arguments: &Ack, client: &Client, printer: &Printer) -> Outcome {
     let deed = "the signal cannot be acknowledged";
@@ -35,13 +46,14 @@ async fn say(arguments: &Reject, client: &Client) -> Result<Say> {
         let what = format!("goes with {code} alone");
         Err(Error::Usage(vec![Fault::new(flag, what).hint(format!("leave it out, or seinpost reject ID {code}"))]))
     };
-    if arguments.better.is_some() && arguments.code != "WRONG_RECIPIENT" {
+    let code = covenant::code(&arguments.code);
+    if arguments.better.is_some() && code != "WRONG_RECIPIENT" {
         return stray("--better", "WRONG_RECIPIENT");
     }
-    if arguments.duplicate_of.is_some() && arguments.code != "DUPLICATE_OF" {
+    if arguments.duplicate_of.is_some() && code != "DUPLICATE_OF" {
         return stray("--duplicate-of", "DUPLICATE_OF");
     }
-    match arguments.code.as_str() {
+    match code.as_str() {
         "UNREADABLE_KEY" => Ok(Say::UnreadableKey),
         "NOT_COMPETENT" => Ok(Say::NotCompetent),
         "EXCESS_DATA" => Ok(Say::ExcessData),
@@ -55,9 +67,11 @@ async fn say(arguments: &Reject, client: &Client) -> Result<Say> {
             Some(id) => digest_of(id, client).await.map(Say::DuplicateOf),
             None => Err(missing("--duplicate-of", "the id or digest of the earlier signal")),
         },
-        other => Err(Error::Usage(vec![Fault::new(other, "no answer that rejects").hint(
-            "UNREADABLE_KEY, WRONG_RECIPIENT, NOT_COMPETENT, EXCESS_DATA, PROFILE_VIOLATION, COMMITMENT_MISMATCH, DUPLICATE_OF",
-        )])),
+        "DELIVERED_READABLE" => {
+            let fault = Fault::new(&arguments.code, "rejects nothing").hint("seinpost ack ID");
+            Err(Error::Usage(vec![fault]))
+        }
+        _ => Err(covenant::unknown(&arguments.code, "no answer that rejects", &REJECTIONS)),
     }
 }
 
@@ -67,7 +81,12 @@ fn missing(flag: &str, hint: &str) -> Error {
 
 async fn delivery(id: &str, client: &Client) -> Result<Delivery> {
     let digest = digest_of(id, client).await?;
-    client.delivery(&digest).await
+    client.delivery(&digest).await.map_err(|error| match error {
+        Error::NotFound(_) => {
+            Error::NotFound(format!("{id} was not delivered to {}: only its recipients answer it", client.address()))
+        }
+        other => other,
+    })
 }
 
 async fn digest_of(id: &str, client: &Client) -> Result<Digest> {

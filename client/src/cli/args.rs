@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 /// Sends, receives and verifies signals about minors between agencies that protect children.
 #[derive(Debug, Parser)]
@@ -11,11 +11,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "seinpost",
     version,
     max_term_width = 100,
-    after_help = "Examples:\n  \
+    before_long_help = "Examples:\n  \
         seinpost template EXPLOITATION_SIGNAL > signal.json\n  \
         seinpost send signal.json --dry-run\n  \
-        seinpost receive --follow --show\n\n\
-        Exit codes: 0 done · 1 refused · 2 wrong use · 3 not verified, evidence saved · 4 not found · \
+        seinpost receive --follow --show",
+    after_long_help = "Exit codes: 0 done · 1 refused · 2 wrong use · 3 not verified, evidence saved · 4 not found · \
         5 not reachable, try again · 6 not allowed · 70 a fault of ours · 130 interrupted"
 )]
 pub(super) struct Cli {
@@ -80,58 +80,82 @@ pub(super) enum Colour {
     Never,
 }
 
+/// Returns the command line with one order of help for every verb: a sentence, examples (in `--help`), flags.
+pub(super) fn command() -> clap::Command {
+    fn ordered(command: clap::Command) -> clap::Command {
+        command
+            .help_template("{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
+            .mut_subcommands(ordered)
+    }
+    ordered(Cli::command())
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Write a profile and print what a registrar needs to enrol it.
     #[command(
-        after_help = "Example:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/"
+        before_long_help = "Example:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/"
     )]
     Init(Init),
     /// Sealing keys: make, publish, list.
-    #[command(subcommand)]
+    #[command(subcommand, before_long_help = "Examples:\n  seinpost keys publish\n  seinpost keys list")]
     Keys(Keys),
     /// Test a profile from files to mailbox: one line each, and what to do.
+    #[command(
+        before_long_help = "Examples:\n  seinpost check\n  seinpost check --profile safe-home.toml --output json"
+    )]
     Check,
     /// Print a filled, fictional example of a signal, ready to be sent.
-    #[command(after_help = "Example:\n  seinpost template EXPLOITATION_SIGNAL > signal.json")]
+    #[command(before_long_help = "Example:\n  seinpost template EXPLOITATION_SIGNAL > signal.json")]
     Template(Template),
     /// Check, seal, sign and submit a signal; its receipt is kept and its path printed.
     #[command(
-        after_help = "Examples:\n  seinpost send signal.json --dry-run\n  seinpost send signal.json\n  seinpost template EXPLOITATION_SIGNAL | seinpost send -"
+        before_long_help = "Examples:\n  seinpost send signal.json --dry-run\n  seinpost send signal.json\n  seinpost template EXPLOITATION_SIGNAL | seinpost send -"
     )]
     Send(Send),
     /// Receive what waits for this address: verify, open, write a folder per signal.
-    #[command(after_help = "Examples:\n  seinpost receive --show\n  seinpost receive --follow --into inbox --ack")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost receive --show\n  seinpost receive --follow --into inbox --ack"
+    )]
     Receive(Receive),
     /// Answer a received signal: readable.
-    #[command(after_help = "Example:\n  seinpost ack 019bd0f2-3c1a-7e55-8d10-6f0a4f2f9a11")]
+    #[command(before_long_help = "Example:\n  seinpost ack 019bd0f2-3c1a-7e55-8d10-6f0a4f2f9a11")]
     Ack(Ack),
     /// Answer a received signal with a reason why not.
     #[command(
-        after_help = "Examples:\n  seinpost reject 019bd0f2 NOT_COMPETENT\n  seinpost reject 019bd0f2 WRONG_RECIPIENT --better CERTIFIED_INSTITUTION"
+        before_long_help = "Examples:\n  seinpost reject 019bd0f2 NOT_COMPETENT\n  seinpost reject 019bd0f2 WRONG_RECIPIENT --better CERTIFIED_INSTITUTION"
     )]
     Reject(Reject),
     /// Show how far a signal is, step by step, with who said so.
+    #[command(
+        before_long_help = "Examples:\n  seinpost status 019bd0f2-3c1a\n  seinpost status 019bd0f2-3c1a --output json"
+    )]
     Status(Status),
     /// List signals sent and received.
+    #[command(
+        before_long_help = "Examples:\n  seinpost list\n  seinpost list --waiting --received\n  seinpost list --output jsonl"
+    )]
     List(List),
     /// Verify a receipt offline, and say what it proves and what it does not.
-    #[command(after_help = "Example:\n  seinpost verify state/receipts/019bd0f2-….receipt")]
+    #[command(before_long_help = "Example:\n  seinpost verify state/receipts/019bd0f2-….receipt")]
     Verify(Verify),
     /// Show which address a function has for a municipality, and under which rules it may be written to.
-    #[command(after_help = "Example:\n  seinpost route SAFE_HOME 0363 --type EXPLOITATION_SIGNAL")]
+    #[command(before_long_help = "Example:\n  seinpost route SAFE_HOME 0363 --type EXPLOITATION_SIGNAL")]
     Route(Route),
     /// The covenant: who takes part, and by which rules.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        before_long_help = "Examples:\n  seinpost covenant show\n  seinpost covenant show rules --filter SAFE_HOME\n  seinpost covenant verify new.covenant"
+    )]
     Covenant(Covenant),
     /// List the covenant's code lists, or the codes of one.
-    #[command(after_help = "Examples:\n  seinpost codes\n  seinpost codes indicator --lang nl")]
+    #[command(before_long_help = "Examples:\n  seinpost codes\n  seinpost codes indicator --lang nl")]
     Codes(Codes),
     /// The log: checkpoint, records, verification.
-    #[command(subcommand)]
+    #[command(subcommand, before_long_help = "Examples:\n  seinpost audit verify\n  seinpost audit records --from 100")]
     Audit(Audit),
     /// For operators: how deliveries fare.
-    #[command(subcommand)]
+    #[command(subcommand, before_long_help = "Example:\n  seinpost ops deliveries --late")]
     Ops(Ops),
 }
 
@@ -165,11 +189,11 @@ pub(super) struct Init {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Make a new sealing key for this address; publish it next.
+    /// Make a new sealing key for this address and publish it; old ones still open what was sealed to them.
     New,
-    /// Publish the signing certificate and the newest sealing key.
+    /// Publish the signing certificate, and a first sealing key if there is none in force.
     Publish,
-    /// List this address's sealing keys and what the hub has of them.
+    /// List this address's sealing keys and until when they seal and open.
     List,
 }
 
@@ -311,7 +335,7 @@ pub(super) enum Audit {
     /// List records that this profile may see.
     Records(AuditRecords),
     /// Recompute the log from its commitments and check every record, signature and proof.
-    #[command(after_help = "Example:\n  seinpost audit verify --profile auditor.toml")]
+    #[command(before_long_help = "Example:\n  seinpost audit verify --profile auditor.toml")]
     Verify,
 }
 
@@ -339,4 +363,12 @@ pub(super) struct OpsDeliveries {
     /// At most so many rows.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(super) limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::command().debug_assert();
+    }
 }

@@ -89,9 +89,14 @@ fn tell(report: &AuditReport, printer: &Printer) {
         report.events.iter().map(|(event, count)| vec![Cell::same(event.name()), Cell::number(*count)]).collect();
     printer.rows(&[column("EVENT", "event"), column("RECORDS", "records")], &rows, "no record could be opened");
     printer.line("");
-    printer.line(format!("root          {} at {} records, computed anew and signed by the log", report.checkpoint.root, report.checkpoint.size));
+    printer
+        .line(format!("log           {} records; root computed anew and signed by the log:", report.checkpoint.size));
+    printer.line(format!("              {}", report.checkpoint.root));
     printer.line(format!("extends       the {} records that this profile saw before", report.pinned_size));
-    printer.line(format!("signatures    {} items verified by the covenant and revocation lists that their records name", report.items_verified));
+    printer.line(format!(
+        "signatures    {} items verified by the covenant and revocation lists that their records name",
+        report.items_verified
+    ));
     printer.line(format!("rules         {} signals asked again", report.permits_verified));
     printer.line(format!("covenants     {} adopted, each signed by its registrars", report.covenants));
     if let Some((first, last)) = report.span {
@@ -137,8 +142,8 @@ async fn records(arguments: &AuditRecords, client: &Client, printer: &Printer) -
         column("EVENT", "event"),
         column("TIME", "time"),
         column("AUDIENCE", "audience"),
-        column("MAILBOX", "mailbox_number"),
-        column("COMMITMENT", "commitment"),
+        column("MAILBOX", "mailbox_number").gives_way(),
+        column("COMMITMENT", "commitment").gives_way(),
         column("", "item_digest"),
     ];
     printer.rows(&columns, &rows, "no records");
@@ -159,7 +164,8 @@ fn row(leaf: &Leaf, printer: &Printer) -> Vec<Cell> {
             row.push(digest.map_or_else(Cell::none, Cell::same));
         }
         None => {
-            let what = leaf.erased_by.as_ref().map_or_else(|| "(for others)".to_owned(), |rule| format!("(erased by {rule})"));
+            let what =
+                leaf.erased_by.as_ref().map_or_else(|| "(for others)".to_owned(), |rule| format!("(erased by {rule})"));
             row.push(Cell::both(what, serde_json::Value::Null));
             row.extend([Cell::none(), Cell::none(), Cell::none()]);
             row.push(Cell::both(short(&leaf.commitment), leaf.commitment.to_string()));
@@ -197,9 +203,16 @@ impl Progressing {
             return;
         }
         if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            // What takes less than a second needs no bar.
+            if self.bar.is_none() && self.said.elapsed().as_secs() < 1 {
+                return;
+            }
             let bar = self.bar.get_or_insert_with(|| {
-                let style = indicatif::ProgressStyle::with_template("verifying {wide_bar} {pos}/{len} records, {per_sec}, {eta} left");
-                indicatif::ProgressBar::new(of).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+                let style = indicatif::ProgressStyle::with_template(
+                    "verifying {wide_bar} {pos}/{len} records, {per_sec}, {eta} left",
+                );
+                indicatif::ProgressBar::new(of)
+                    .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
             });
             bar.set_position(done);
         } else if self.said.elapsed().as_secs() >= 10 {

@@ -1,6 +1,9 @@
 //! `seinpost check`: a profile tested from its files to its mailbox, one line each, with what to do.
 
-use seinpost_protocol::address::function_code;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seinpost_protocol::address::{Function, function_code};
 use seinpost_protocol::key_statement::State;
 use seinpost_protocol::wire;
 
@@ -9,10 +12,16 @@ use super::enrol::short;
 use super::print::{Cell, Printer, column};
 use super::{Failure, Outcome, report, select};
 use crate::client::Client;
+use crate::content;
 use crate::error::{Error, Kind};
+use crate::receive::{Received, Start};
 
 /// How long before the end of a certificate, covenant or key a warning is given: time enough to get a new one.
 const SOON_DAYS: u64 = 30;
+/// How far two clocks may be apart before a warning is given: the hub refuses what is signed 5 minutes ahead of it.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
+/// How long the mailbox may take to say what it holds.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One line of the test.
 struct Line {
@@ -62,7 +71,7 @@ impl Lines {
     }
 
     /// Says until when something is good, and warns when that is soon.
-    fn until(&mut self, what: &'static str, says: &str, left: std::time::Duration, hint: &'static str) {
+    fn until(&mut self, what: &'static str, says: &str, left: Duration, hint: &'static str) {
         let days = left.as_secs() / 86_400;
         let says = format!("{says}; {days} days left");
         if days < SOON_DAYS { self.warn(what, says, hint) } else { self.ok(what, says) }
@@ -89,9 +98,19 @@ async fn ask(client: &Client, lines: &mut Lines) {
     let certificate = client.identity().certificate();
     if certificate.is_valid_at(now) {
         let says = format!("signing certificate {} of {}", short(&certificate.sha256()), certificate.oin());
-        lines.until("certificate", &says, certificate.not_after().since(now), "ask your certificate authority for a new one");
+        lines.until(
+            "certificate",
+            &says,
+            certificate.not_after().since(now),
+            "ask your certificate authority for a new one",
+        );
     } else {
-        lines.fail("certificate", "the signing certificate is not valid now", "ask your certificate authority for a new one", report::NOT_ALLOWED);
+        lines.fail(
+            "certificate",
+            "the signing certificate is not valid now",
+            "ask your certificate authority for a new one",
+            report::NOT_ALLOWED,
+        );
     }
 
     let covenant = match client.refresh_covenant().await {
@@ -105,29 +124,93 @@ async fn ask(client: &Client, lines: &mut Lines) {
             return lines.error("gateway", &error, hint);
         }
     };
-    lines.ok("gateway", format!("{} answers over mutual TLS as {}", client.profile().gateway, client.profile().hub.hub_oin));
+    lines.ok(
+        "gateway",
+        format!("{} answers over mutual TLS as {}", client.profile().gateway, client.profile().hub.hub_oin),
+    );
     let says = format!("serial {} by {} registrars", covenant.serial(), covenant.item().signatures.len());
     lines.until("covenant", &says, covenant.valid_until().since(now), "ask the registrars when the next one comes");
 
     let name = covenant.participant(address.oin).map(|participant| participant.name.clone());
     match (&name, covenant.takes_part(address)) {
         (Some(name), true) => lines.ok("participant", format!("{name}, {}", function_code(address.function))),
-        _ => lines.fail("participant", "the covenant does not list this address", "ask a registrar: seinpost init prints what is needed", report::NOT_ALLOWED),
+        _ => lines.fail(
+            "participant",
+            "the covenant does not list this address",
+            "ask a registrar: seinpost init prints what is needed",
+            report::NOT_ALLOWED,
+        ),
     }
     match covenant.may_act(address, wire::Use::Signing, &certificate.spki_sha256(), now) {
-        Ok(acting) => lines.ok("signing key", if acting.bound { "bound to this function" } else { "any key of this OIN may act in this function" }),
-        Err(reason) => lines.fail("signing key", reason.to_string(), "the covenant must bind this key for SIGNING", report::NOT_ALLOWED),
+        Ok(acting) => lines.ok(
+            "signing key",
+            if acting.bound { "bound to this function" } else { "any key of this OIN may act in this function" },
+        ),
+        Err(reason) => lines.fail(
+            "signing key",
+            reason.to_string(),
+            "the covenant must bind this key for SIGNING",
+            report::NOT_ALLOWED,
+        ),
     }
 
     match client.checkpoint().await {
-        Ok(checkpoint) => lines.ok("log", format!("size {}, extends what this profile has pinned", checkpoint.pin.size)),
+        Ok(checkpoint) => {
+            lines.ok("log", format!("size {}, extends what this profile has pinned", checkpoint.pin.size))
+        }
         Err(error) => lines.error("log", &error, "keep the evidence, and call the auditor"),
     }
-    sealing_key(client, lines);
+    // Who looks after the hub neither sends nor receives.
+    if !matches!(address.function, Function::Operator | Function::Auditor) {
+        mailbox(client, lines).await;
+        sealing_key(client, lines);
+    }
     match client.outbox().waiting() {
         Ok(waiting) if waiting.is_empty() => lines.ok("outbox", "nothing waits"),
-        Ok(waiting) => lines.warn("outbox", format!("{} items were signed and not yet accepted", waiting.len()), "seinpost send or keys publish sends them first"),
+        Ok(waiting) => lines.warn(
+            "outbox",
+            format!("{} items were signed and not yet accepted", waiting.len()),
+            "seinpost keys publish sends them",
+        ),
         Err(error) => lines.error("outbox", &error, "look at the files in the state folder"),
+    }
+}
+
+/// Asks the mailbox what it holds: the answer is signed and says the hub's time.
+async fn mailbox(client: &Client, lines: &mut Lines) {
+    let hint =
+        "is this transport certificate bound to this function, and is no other program reading eight times over?";
+    let head = match client.receive(Start::Pinned, Arc::new(content::Check::default())).await {
+        Ok(mut mailbox) => mailbox.next_within(PATIENCE).await,
+        Err(error) => Err(error),
+    };
+    match head {
+        Ok(Some(Received::Head(head))) => {
+            lines.ok("mailbox", format!("reachable; holds {} records, signed by the hub", head.last_number));
+            let now = client.now();
+            let (apart, side) =
+                if head.time > now { (head.time.since(now), "behind") } else { (now.since(head.time), "ahead of") };
+            let says = format!("{}.{:03} s {side} the hub's", apart.as_secs(), apart.subsec_millis());
+            if apart > CLOCKS_APART {
+                lines.warn(
+                    "clock",
+                    says,
+                    "set this machine's clock by a time server, or ask the operator about the hub's",
+                );
+            } else {
+                lines.ok("clock", says);
+            }
+        }
+        Ok(Some(Received::Alarm(alarm))) => {
+            lines.error("mailbox", &Error::NotVerified(alarm), "keep the evidence, and call the auditor")
+        }
+        Ok(_) => lines.fail(
+            "mailbox",
+            "the hub does not say what it holds",
+            "try again, and call the operator",
+            report::UNREACHABLE,
+        ),
+        Err(error) => lines.error("mailbox", &error, hint),
     }
 }
 
@@ -142,13 +225,20 @@ fn sealing_key(client: &Client, lines: &mut Lines) {
         Some((serial, true, State::Windowed { seal_until, .. })) if *seal_until > now => {
             lines.until("sealing key", &format!("serial {serial}"), seal_until.since(now), "seinpost keys new");
         }
-        Some((_, _, State::Withdrawn)) => lines.warn("sealing key", "withdrawn: nobody can seal to this address", "seinpost keys new"),
+        Some((_, _, State::Withdrawn)) => {
+            lines.warn("sealing key", "withdrawn: nobody can seal to this address", "seinpost keys new")
+        }
         Some(_) => lines.warn("sealing key", "over: nobody can seal to this address", "seinpost keys new"),
         None => lines.warn("sealing key", "none yet: nobody can seal to this address", "seinpost keys new"),
     }
 }
 
 fn print(lines: &[Line], printer: &Printer) {
+    if printer.quiet {
+        // A script goes by the exit code; what is not right is said all the same.
+        let wrong = lines.iter().filter(|line| line.state != Grade::Ok);
+        return wrong.for_each(|line| printer.line(format!("{}  {}: {}", line.state.word(), line.what, line.says)));
+    }
     if printer.for_people() {
         for line in lines {
             let word = match line.state {
@@ -166,7 +256,9 @@ fn print(lines: &[Line], printer: &Printer) {
     let columns = [column("CHECK", "check"), column("STATE", "state"), column("SAYS", "says"), column("DO", "hint")];
     let rows: Vec<Vec<Cell>> = lines
         .iter()
-        .map(|line| vec![Cell::same(line.what), Cell::same(line.state.word()), Cell::same(&line.says), Cell::same(line.hint)])
+        .map(|line| {
+            vec![Cell::same(line.what), Cell::same(line.state.word()), Cell::same(&line.says), Cell::same(line.hint)]
+        })
         .collect();
     printer.rows(&columns, &rows, "nothing was checked");
 }

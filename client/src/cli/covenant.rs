@@ -55,16 +55,23 @@ pub(super) async fn route(arguments: &args::Route, client: &Client, printer: &Pr
     let columns = [
         column("RULE", "rule"),
         column("BASIS", "legal_basis"),
-        column("REGIMES", "regimes"),
-        column("REFERENCE", "reference"),
-        column("REASON", "reason"),
+        column("REGIMES", "regimes").gives_way(),
+        column("REFERENCE", "reference").gives_way(),
+        column("REASON", "reason").gives_way(),
     ];
     if printer.for_people() {
         printer.rows(&columns, &rules, "no rule permits it");
     } else {
         let rows: Vec<serde_json::Value> = rules
             .iter()
-            .map(|row| columns.iter().zip(row).map(|(column, cell)| (column.name.to_owned(), cell.json.clone())).collect::<serde_json::Map<_, _>>().into())
+            .map(|row| {
+                columns
+                    .iter()
+                    .zip(row)
+                    .map(|(column, cell)| (column.name.to_owned(), cell.json.clone()))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into()
+            })
             .collect();
         printer.json(&serde_json::json!({"address": to.to_string(), "name": name, "rules": rows}));
     }
@@ -85,10 +92,10 @@ pub(super) async fn codes(arguments: &args::Codes, client: &Client, printer: &Pr
         printer.rows(&[column("LIST", "list"), column("CODES", "codes")], &rows, "the covenant has no code lists");
         return Ok(report::DONE);
     };
-    let Some(list) = covenant.code_list(id) else {
+    let Some(list) = covenant.code_list(&code(id).to_lowercase()) else {
         let lists: Vec<&str> = covenant.message().code_lists.iter().map(|list| list.id.as_str()).collect();
-        let fault = Fault::new(id, "the covenant has no such list").hint(lists.join(", "));
-        return Err(Error::Usage(vec![fault])).doing(deed);
+        let error = Err(unknown(id, "the covenant has no such list", &lists));
+        return error.doing(deed);
     };
     let rows: Vec<_> = list
         .codes
@@ -101,7 +108,11 @@ pub(super) async fn codes(arguments: &args::Codes, client: &Client, printer: &Pr
             ]
         })
         .collect();
-    printer.rows(&[column("CODE", "code"), column("LABEL", "label"), column("SOURCE", "source")], &rows, "the list is empty");
+    printer.rows(
+        &[column("CODE", "code"), column("LABEL", "label").shrinks(), column("SOURCE", "source").gives_way()],
+        &rows,
+        "the list is empty",
+    );
     Ok(report::DONE)
 }
 
@@ -112,40 +123,93 @@ async fn show(arguments: &CovenantShow, client: &Client, printer: &Printer) -> O
     let (columns, rows): (Vec<_>, Vec<Vec<Cell>>) = match arguments.part.as_str() {
         "summary" => return Ok(summary(&covenant, client.now(), printer)),
         "participants" => (
-            vec![column("OIN", "oin"), column("NAME", "name"), column("FUNCTIONS", "functions"), column("", "municipality"), column("MAILBOX", "mailbox"), column("", "suspended")],
+            vec![
+                column("OIN", "oin"),
+                column("NAME", "name").shrinks(),
+                column("FUNCTIONS", "functions").shrinks(),
+                column("", "municipality"),
+                column("MAILBOX", "mailbox").gives_way(),
+                column("", "suspended"),
+            ],
             message.participants.iter().map(participant).collect(),
         ),
         "routes" => (
-            vec![column("FUNCTION", "function"), column("MUNICIPALITIES", "municipalities"), column("TO", "to"), column("FROM", "from"), column("UNTIL", "until")],
+            vec![
+                column("FUNCTION", "function"),
+                column("MUNICIPALITIES", "municipalities").shrinks(),
+                column("TO", "to").shrinks(),
+                column("FROM", "from"),
+                column("UNTIL", "until"),
+            ],
             message.routes.iter().map(|route| route_row(route, &covenant)).collect(),
         ),
         "rules" => (
-            vec![column("RULE", "rule"), column("TYPES", "types"), column("FROM", "from"), column("TO", "to"), column("BASIS", "legal_basis"), column("REGIMES", "regimes"), column("REFERENCE", "reference"), column("REASON", "reason")],
+            vec![
+                column("RULE", "rule"),
+                column("TYPES", "types").shrinks(),
+                column("FROM", "from").shrinks(),
+                column("TO", "to").shrinks(),
+                column("BASIS", "legal_basis"),
+                column("REGIMES", "regimes").gives_way(),
+                column("REFERENCE", "reference").gives_way(),
+                column("REASON", "reason").gives_way(),
+            ],
             message.rules.iter().map(|rule| rule_row(rule, printer)).collect(),
         ),
         "profiles" => (
-            vec![column("PROFILE", "profile"), column("VERSION", "version"), column("TYPE", "type"), column("MUST", "must"), column("MAY", "may")],
+            vec![
+                column("PROFILE", "profile"),
+                column("VERSION", "version"),
+                column("TYPE", "type"),
+                column("MUST", "must").shrinks(),
+                column("MAY", "may").shrinks(),
+            ],
             message
                 .profiles
                 .iter()
-                .map(|profile| vec![Cell::same(&profile.name), Cell::number(profile.version.into()), Cell::same(type_code(profile.r#type)), Cell::same(profile.must.join(" ")), Cell::same(profile.may.join(" "))])
+                .map(|profile| {
+                    vec![
+                        Cell::same(&profile.name),
+                        Cell::number(profile.version.into()),
+                        Cell::same(type_code(profile.r#type)),
+                        Cell::same(profile.must.join(" ")),
+                        Cell::same(profile.may.join(" ")),
+                    ]
+                })
                 .collect(),
         ),
         "clocks" => (
-            vec![column("CLOCK", "clock"), column("STEP", "step"), column("WITHIN", "duration"), column("WORKING DAYS", "working_days"), column("ARTICLE", "article")],
+            vec![
+                column("CLOCK", "clock"),
+                column("STEP", "step").gives_way(),
+                column("WITHIN", "duration"),
+                column("WORKING DAYS", "working_days"),
+                column("ARTICLE", "article").shrinks(),
+            ],
             message
                 .clocks
                 .iter()
-                .map(|clock| vec![Cell::same(&clock.id), Cell::same(&clock.step), Cell::same(&clock.duration), Cell::both(if clock.working_days { "yes" } else { "no" }, clock.working_days), Cell::same(&clock.article)])
+                .map(|clock| {
+                    vec![
+                        Cell::same(&clock.id),
+                        Cell::same(&clock.step),
+                        Cell::same(&clock.duration),
+                        Cell::both(if clock.working_days { "yes" } else { "no" }, clock.working_days),
+                        Cell::same(&clock.article),
+                    ]
+                })
                 .collect(),
         ),
         other => {
-            let fault = Fault::new(other, "the covenant has no such part").hint("summary, participants, routes, rules, profiles, clocks");
-            return Err(Error::Usage(vec![fault])).doing(deed);
+            let parts = ["summary", "participants", "routes", "rules", "profiles", "clocks"];
+            return Err(unknown(other, "the covenant has no such part", &parts)).doing(deed);
         }
     };
     let wanted = arguments.filter.as_deref().unwrap_or("").to_lowercase();
-    let rows: Vec<_> = rows.into_iter().filter(|row| row.iter().any(|cell| cell.text.to_lowercase().contains(&wanted))).collect();
+    // Asked of the whole row: what a table shortens is still found.
+    let holds =
+        |cell: &Cell| [&cell.text, &cell.json.to_string()].iter().any(|text| text.to_lowercase().contains(&wanted));
+    let rows: Vec<_> = rows.into_iter().filter(|row| row.iter().any(holds)).collect();
     printer.rows(&columns, &rows, "no row fits");
     Ok(report::DONE)
 }
@@ -157,8 +221,17 @@ fn summary(covenant: &Covenant, now: Timestamp, printer: &Printer) -> u8 {
         let days = covenant.valid_until().since(now).as_secs() / 86_400;
         printer.line(format!("covenant {} of {}", covenant.serial(), covenant.log_origin()));
         printer.line(format!("  digest        {}", covenant.digest()));
-        printer.line(format!("  valid         {} .. {} ({days} days left)", covenant.valid_from(), covenant.valid_until()));
-        printer.line(format!("  registrars    {} of {} sign: {}", message.threshold, message.registrars.len(), message.registrars.iter().map(|registrar| registrar.name.as_str()).collect::<Vec<_>>().join(", ")));
+        printer.line(format!(
+            "  valid         {} .. {} ({days} days left)",
+            covenant.valid_from(),
+            covenant.valid_until()
+        ));
+        printer.line(format!(
+            "  registrars    {} of {} sign: {}",
+            message.threshold,
+            message.registrars.len(),
+            message.registrars.iter().map(|registrar| registrar.name.as_str()).collect::<Vec<_>>().join(", ")
+        ));
         printer.line(format!("  participants  {} ({municipalities} with a municipality)", message.participants.len()));
         printer.line(format!("  routes        {}", message.routes.len()));
         printer.line(format!("  rules         {}", message.rules.len()));
@@ -196,7 +269,11 @@ async fn verify(arguments: &CovenantVerify, client: &Client, printer: &Printer) 
     let message = covenant.message();
     if printer.for_people() {
         printer.line(printer.green(&format!("covenant {} holds", covenant.serial())));
-        printer.line(format!("  {signatures} signatures, {} of {} registrars needed", message.threshold, message.registrars.len()));
+        printer.line(format!(
+            "  {signatures} signatures, {} of {} registrars needed",
+            message.threshold,
+            message.registrars.len()
+        ));
         printer.line(format!("  digest {}", covenant.digest()));
     } else {
         printer.json(&serde_json::json!({"serial": covenant.serial(), "digest": covenant.digest().to_string(), "signatures": signatures, "threshold": message.threshold}));
@@ -207,7 +284,8 @@ async fn verify(arguments: &CovenantVerify, client: &Client, printer: &Printer) 
 fn participant(participant: &wire::Participant) -> Vec<Cell> {
     let functions: Vec<&str> = participant.functions.iter().map(|grant| function_code(grant.function())).collect();
     let contact = participant.contact.as_ref().map_or("", |contact| contact.mailbox.as_str());
-    let name = if participant.suspended { format!("{} (suspended)", participant.name) } else { participant.name.clone() };
+    let name =
+        if participant.suspended { format!("{} (suspended)", participant.name) } else { participant.name.clone() };
     vec![
         Cell::same(&participant.oin),
         Cell::both(name, participant.name.clone()),
@@ -239,7 +317,9 @@ fn rule_row(rule: &wire::Rule, printer: &Printer) -> Vec<Cell> {
     let types: Vec<&str> = rule.types().map(draft::type_code).collect();
     let from: Vec<&str> = rule.from().map(function_code).collect();
     let to: Vec<&str> = rule.to().map(function_code).collect();
-    let short = |codes: &[&str]| if codes.len() > 3 { format!("{} … ({})", codes[..2].join(" "), codes.len()) } else { codes.join(" ") };
+    let short = |codes: &[&str]| {
+        if codes.len() > 3 { format!("{} … ({})", codes[..2].join(" "), codes.len()) } else { codes.join(" ") }
+    };
     vec![
         Cell::same(&rule.id),
         Cell::both(short(&types), serde_json::json!(types)),
@@ -272,16 +352,30 @@ fn holds<E: Into<i32>>(numbers: &[i32], value: E) -> bool {
     numbers.contains(&value.into())
 }
 
-pub(super) fn function(code: &str) -> Result<Function> {
-    function_from_code(code).ok_or_else(|| {
-        Error::Usage(vec![Fault::new(code, "no function").hint(draft::function_codes().join(", "))])
-    })
+pub(super) fn function(written: &str) -> Result<Function> {
+    function_from_code(&code(written)).ok_or_else(|| unknown(written, "no function", &draft::function_codes()))
 }
 
-pub(super) fn signal_type(code: &str) -> Result<wire::SignalType> {
-    let name = format!("SIGNAL_TYPE_{}", code.trim_start_matches("SIGNAL_TYPE_"));
-    wire::SignalType::from_str_name(&name).filter(|signal_type| *signal_type != wire::SignalType::Unspecified).ok_or_else(|| {
-        let known = (1..).map_while(|number| wire::SignalType::try_from(number).ok()).map(draft::type_code);
-        Error::Usage(vec![Fault::new(code, "no type of signal").hint(known.collect::<Vec<_>>().join(", "))])
-    })
+pub(super) fn signal_type(written: &str) -> Result<wire::SignalType> {
+    let name = format!("SIGNAL_TYPE_{}", code(written).trim_start_matches("SIGNAL_TYPE_"));
+    wire::SignalType::from_str_name(&name)
+        .filter(|signal_type| *signal_type != wire::SignalType::Unspecified)
+        .ok_or_else(|| {
+            let known = (1..).map_while(|number| wire::SignalType::try_from(number).ok()).map(draft::type_code);
+            unknown(written, "no type of signal", &known.collect::<Vec<_>>())
+        })
+}
+
+/// A code as a person may type it: `safe-home` is SAFE_HOME.
+pub(super) fn code(written: &str) -> String {
+    written.to_ascii_uppercase().replace('-', "_")
+}
+
+/// Says that a word is none of those that are known, and which one was probably meant.
+pub(super) fn unknown(written: &str, what: &str, known: &[&str]) -> Error {
+    let what = match draft::nearest(written, known) {
+        Some(near) => format!("{what}; did you mean {near}?"),
+        None => what.to_owned(),
+    };
+    Error::Usage(vec![Fault::new(written, what).hint(known.join(", "))])
 }

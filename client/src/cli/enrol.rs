@@ -54,7 +54,7 @@ pub(super) fn init(arguments: &Init, printer: &Printer) -> Outcome {
         printer.line(format!("  signing key    {}  until {}", signing.spki_sha256(), signing.not_after()));
         printer.line("  mailbox        (a functional mailbox of your organisation)");
         printer.line("  telephone      (and one for what is urgent)");
-        printer.next("When the covenant lists you: seinpost check, then seinpost keys new and seinpost keys publish");
+        printer.next("When the covenant lists you: seinpost check, then seinpost keys publish");
     } else {
         printer.json(&serde_json::json!({
             "profile": path.display().to_string(),
@@ -75,7 +75,7 @@ pub(super) fn template(arguments: &Template, printer: &Printer) -> Outcome {
     let deed = "there is no template";
     let signal_type = covenant::signal_type(&arguments.signal_type).doing(deed)?;
     let Some(text) = content::template(signal_type) else {
-        let fault = Fault::new(&arguments.signal_type, "this version cannot send it yet");
+        let fault = Fault::new(type_code(signal_type), "this version cannot send it yet");
         return Err(Error::Usage(vec![fault.hint(TYPES.map(type_code).join(", "))])).doing(deed);
     };
     printer.line(text.trim_end());
@@ -89,9 +89,14 @@ fn leaf(path: &Path) -> Result<SigningCertificate> {
         .map_err(|error| Error::file(path, &error))?;
     let der = rustls_pki_types::pem::PemObject::from_pem_slice(&bytes)
         .map(|der: rustls_pki_types::CertificateDer<'static>| der.to_vec())
-        .map_err(|_| Error::Usage(vec![Fault::new(&place, "holds no certificate in PEM").hint("the leaf first, then those above it")]))?;
-    SigningCertificate::parse(der.into())
-        .map_err(|bad| Error::Usage(vec![Fault::new(place, bad.to_string()).hint("one OIN in the subject's serialNumber")]))
+        .map_err(|_| {
+            Error::Usage(vec![
+                Fault::new(&place, "holds no certificate in PEM").hint("the leaf first, then those above it"),
+            ])
+        })?;
+    SigningCertificate::parse(der.into()).map_err(|bad| {
+        Error::Usage(vec![Fault::new(place, bad.to_string()).hint("one OIN in the subject's serialNumber")])
+    })
 }
 
 fn profile_text(arguments: &Init, certificate: &SigningCertificate, function: &str) -> Result<String> {

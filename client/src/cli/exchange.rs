@@ -39,12 +39,24 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
         let faults = faults.into_iter().map(|fault| Fault { place: format!("{name}: {}", fault.place), ..fault });
         Error::Usage(faults.collect())
     };
-    let draft = draft::parse(&text, &codes, writer)
-        .map_err(|faults| in_file(faults.into_iter().map(Fault::from).collect()))
-        .map_err(with_template_hint)
-        .doing(deed)?;
+    let (draft, mut faults) = draft::read(&text, &codes, writer);
+    let draft = match draft {
+        Some(draft) if faults.is_empty() => draft,
+        draft => {
+            // What the profile says of the rest is told in the same go, where a profile can be found at all.
+            if let Some(draft) = draft
+                && let Ok(plan) = client.plan(&draft.outgoing).await
+            {
+                faults.extend(draft::beyond(&faults, content::faults_against(&draft.content, plan.profile())));
+            }
+            let error = in_file(faults.into_iter().map(Fault::from).collect());
+            return Err(with_template_hint(error)).doing(deed);
+        }
+    };
     if arguments.bsn_allowed && !listed {
-        printer.note(printer.yellow("warning: the covenant does not list this function for the BSN; it is used on your word"));
+        printer.note(
+            printer.yellow("warning: the covenant does not list this function for the BSN; it is used on your word"),
+        );
     }
 
     let plan = client.plan(&draft.outgoing).await.doing(deed)?;
@@ -73,9 +85,9 @@ fn accepted(submitted: &Submitted, printer: &Printer) {
     if printer.quiet {
         printer.line(submitted.id.to_string());
     } else if printer.for_people() {
-        printer.line(format!("{} by the hub: {}", printer.green("accepted"), submitted.id));
+        printer.line(format!("{}: {}", printer.green("accepted by the hub"), submitted.id));
         for consigned in &submitted.consigned {
-            printer.line(format!("  consigned to {} as record {} (rule {})", consigned.to, consigned.index, consigned.rule_id));
+            printer.line(format!("  for {}: record {}, rule {}", consigned.to, consigned.index, consigned.rule_id));
         }
         printer.line(format!("  receipt {}", submitted.receipt.display()));
         printer.next(format!("Follow it with: seinpost status {}", submitted.id));
@@ -98,30 +110,47 @@ fn accepted(submitted: &Submitted, printer: &Printer) {
 }
 
 fn dry_run(draft: &content::Draft, plan: &Plan, printer: &Printer) -> u8 {
+    if printer.for_people() {
+        let profile = plan.profile();
+        printer.line(format!("nothing was sent; this {} would be readable by:", type_code(draft.outgoing.signal_type)));
+        for reader in &plan.readers {
+            let name = reader.certificate_name.as_deref().unwrap_or(&reader.name);
+            let reason = printer.label(&reader.rule.reason_nl, &reader.rule.reason_en);
+            printer.line(format!("  {name}, {} ({})", function_code(reader.address.function), reader.address.oin));
+            printer.line(format!("    rule {} on {}: {reason}", reader.rule.id, reader.rule.legal_basis));
+            printer.line(format!(
+                "    key  {}{}",
+                short(&reader.key_statement),
+                if reader.is_first_sight { ", seen for the first time" } else { "" }
+            ));
+        }
+        printer.note(format!(
+            "profile {} version {}, covenant {}",
+            profile.name,
+            profile.version,
+            plan.covenant.serial()
+        ));
+        return report::DONE;
+    }
     let rows: Vec<Vec<Cell>> = plan
         .readers
         .iter()
         .map(|reader| {
             vec![
+                Cell::same(reader.address.to_string()),
                 Cell::same(reader.certificate_name.as_deref().unwrap_or(&reader.name)),
                 Cell::same(function_code(reader.address.function)),
-                Cell::both(reader.address.oin.to_string(), reader.address.to_string()),
                 Cell::same(&reader.rule.id),
                 Cell::same(&reader.rule.legal_basis),
                 Cell::same(printer.label(&reader.rule.reason_nl, &reader.rule.reason_en)),
-                Cell::both(short(&reader.key_statement), reader.key_statement.to_string()),
+                Cell::same(reader.key_statement.to_string()),
             ]
         })
         .collect();
-    if printer.for_people() {
-        let profile = plan.profile();
-        printer.line(format!("nothing was sent; this {} would be readable by:", type_code(draft.outgoing.signal_type)));
-        printer.note(format!("profile {} version {}; covenant {}", profile.name, profile.version, plan.covenant.serial()));
-    }
     let columns = [
+        column("ADDRESS", "address"),
         column("ORGANISATION", "organisation"),
         column("FUNCTION", "function"),
-        column("OIN", "address"),
         column("RULE", "rule"),
         column("BASIS", "legal_basis"),
         column("REASON", "reason"),
@@ -155,6 +184,13 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
             }
         };
         let kept = inbox.keep(&received).doing(deed)?;
+        // Answered before the place moves on: after whatever break, what was not answered comes again.
+        let answered = match &received {
+            Received::Signal(signal) if arguments.ack => {
+                Some(acknowledge(signal, client).await.doing("the signal cannot be acknowledged")?)
+            }
+            _ => None,
+        };
         mailbox.acknowledge(&received).doing(deed)?;
         if matches!(received, Received::Withheld(_) | Received::Alarm(_)) {
             code = report::NOT_VERIFIED;
@@ -163,10 +199,8 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
             came += 1;
             tell(&received, kept.as_deref(), arguments.show, client, printer);
         }
-        if arguments.ack
-            && let Received::Signal(signal) = &received
-        {
-            acknowledge(signal, client, printer).await.doing("the signal cannot be acknowledged")?;
+        if let Some(answered) = answered {
+            printer.note(format!("  {answered}"));
         }
         if !arguments.follow && mailbox.is_drained() {
             break;
@@ -178,22 +212,17 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
     Ok(code)
 }
 
-/// Answers what was readable; what was not is for a person to look at, who answers with `ack` or `reject`.
-async fn acknowledge(signal: &ReceivedSignal, client: &Client, printer: &Printer) -> Result<()> {
+/// Answers what was readable, and says what came of it; what was not is for a person to look at, who answers with `ack`
+/// or `reject`. A refused answer is no reason not to read on: the next try would be refused as well.
+async fn acknowledge(signal: &ReceivedSignal, client: &Client) -> Result<String> {
     if signal.content.answer() != Some(wire::AnswerCode::DeliveredReadable) {
-        printer.note("  not answered: look at it, and answer with seinpost ack or seinpost reject");
-        return Ok(());
+        return Ok("not answered: look at it, and answer with seinpost ack or seinpost reject".to_owned());
     }
     match client.answer(Delivery::from(signal), Say::Readable).await {
-        Ok(submitted) => {
-            printer.note(format!("  answered DELIVERED_READABLE; receipt {}", submitted.receipt.display()));
-            Ok(())
-        }
+        Ok(submitted) => Ok(format!("answered DELIVERED_READABLE; receipt {}", submitted.receipt.display())),
         // It was answered before this profile lost its place: that answer stands.
-        Err(Error::Refused(refusal)) if refusal.reason == "ALREADY_ANSWERED" => {
-            printer.note("  answered before");
-            Ok(())
-        }
+        Err(Error::Refused(refusal)) if refusal.reason == "ALREADY_ANSWERED" => Ok("answered before".to_owned()),
+        Err(Error::Refused(refusal)) => Ok(format!("not answered: {refusal}")),
         Err(error) => Err(error),
     }
 }
@@ -227,7 +256,12 @@ fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, p
             answer.arrived.item.signer().address
         )),
         Received::Notice(notice) => {
-            printer.line(format!("notice     {} at {} ({})", notice.event.name(), notice.recipient, short(&notice.item_digest)));
+            printer.line(format!(
+                "notice     {} at {} ({})",
+                notice.event.name(),
+                notice.recipient,
+                short(&notice.item_digest)
+            ));
         }
         Received::KeyStatement(statement) if statement.is_own => {
             printer.line(format!("key        statement {} of this address, made here", statement.statement.serial));
@@ -261,6 +295,9 @@ fn tell_signal(signal: &ReceivedSignal, client: &Client, printer: &Printer) {
         name.unwrap_or_default(),
         function_code(from.function)
     ));
+    if signal.arrived.place.redelivered {
+        printer.line("  came before, and is not answered yet");
+    }
     if header.urgency == wire::Urgency::Immediate {
         printer.line(printer.red("  IMMEDIATE: call the sender first"));
     }
@@ -275,10 +312,15 @@ fn tell_signal(signal: &ReceivedSignal, client: &Client, printer: &Printer) {
     match &signal.content {
         SignalContent::Readable { .. } => {}
         SignalContent::Unfit { fault, .. } => {
-            printer.line(printer.red(&format!("  not what its profile allows: {}", fault.answer.as_str_name().trim_start_matches("ANSWER_CODE_"))));
+            printer.line(printer.red(&format!(
+                "  not what its profile allows: {}",
+                fault.answer.as_str_name().trim_start_matches("ANSWER_CODE_")
+            )));
             fault.faults.iter().for_each(|fault| printer.line(format!("    {fault}")));
         }
-        SignalContent::Unreadable { reason, what, .. } => printer.line(printer.red(&format!("  not shown: {what} [{reason}]"))),
+        SignalContent::Unreadable { reason, what, .. } => {
+            printer.line(printer.red(&format!("  not shown: {what} [{reason}]")))
+        }
         SignalContent::Erased => printer.line("  its content was erased at the hub by its retention class"),
     }
 }

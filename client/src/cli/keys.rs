@@ -57,7 +57,8 @@ fn list(client: &Client, printer: &Printer) -> Outcome {
     let rows: Vec<Vec<Cell>> = statements
         .iter()
         .map(|own| {
-            let mut row = vec![Cell::number(own.statement.serial), Cell::both(short(&own.digest), own.digest.to_string())];
+            let mut row =
+                vec![Cell::number(own.statement.serial), Cell::both(short(&own.digest), own.digest.to_string())];
             match &own.statement.state {
                 State::Windowed { seal_from, seal_until, open_until, .. } => {
                     row.extend([seal_from, seal_until, open_until].map(|time| Cell::time(printer, time.millis())));

@@ -14,7 +14,7 @@ use super::{Doing as _, Outcome, covenant, report};
 use crate::client::Client;
 use crate::content::draft::type_code;
 use crate::error::{Error, Fault, Result};
-use crate::status::{Filter, ShownItem, Step, Which};
+use crate::status::{Filter, RecipientView, ShownItem, Step, Which};
 
 /// Rows of one page: what the gateway gives at most.
 const PAGE: u32 = 200;
@@ -71,11 +71,11 @@ pub(super) async fn list(arguments: &List, client: &Client, printer: &Printer) -
             let sent = item.from.as_ref() == Some(&me);
             vec![
                 Cell::same(&item.item_id),
-                Cell::both(if sent { "sent" } else { "received" }, if sent { "SENT" } else { "RECEIVED" }),
+                Cell::same(if sent { "SENT" } else { "RECEIVED" }),
                 Cell::same(type_code(item.r#type())),
                 Cell::same(item.urgency().as_str_name().trim_start_matches("URGENCY_")),
                 Cell::same(state_code(item.state())),
-                address_cell(if sent { item.to.as_ref() } else { item.from.as_ref() }),
+                with(sent, item),
                 time_cell(printer, item.recorded_at.as_ref()),
                 time_cell(printer, item.expires.as_ref()),
                 Cell::both("", hex::encode(&item.item_digest)),
@@ -84,19 +84,25 @@ pub(super) async fn list(arguments: &List, client: &Client, printer: &Printer) -
         })
         .collect();
     let columns = [
-        column("SIGNAL", "item_id"),
+        column("SIGNAL", "item_id").of_ids(),
         column("", "direction"),
         column("TYPE", "type"),
-        column("URGENCY", "urgency"),
+        column("URGENCY", "urgency").gives_way(),
         column("STATE", "state"),
         column("WITH", "with"),
-        column("RECORDED", "recorded_at"),
-        column("EXPIRES", "expires"),
+        column("RECORDED", "recorded_at").gives_way(),
+        column("EXPIRES", "expires").gives_way(),
         column("", "item_digest"),
         column("", "conversation"),
     ];
     printer.rows(&columns, &rows, if arguments.waiting { "nothing waits for an answer" } else { "no signals" });
     Ok(report::DONE)
+}
+
+/// The other side: for people with an arrow that says which way the signal went.
+fn with(sent: bool, item: &wire::ItemSummary) -> Cell {
+    let cell = address_cell(if sent { item.to.as_ref() } else { item.from.as_ref() });
+    Cell { text: format!("{} {}", if sent { "to" } else { "from" }, cell.text), ..cell }
 }
 
 /// Finds an item by its id, the first characters of its id where they are unique, or its digest.
@@ -115,7 +121,8 @@ pub(super) async fn which(text: &str, client: &Client) -> Result<Which> {
     }
     // Eight characters of a UUIDv7 are a minute; fewer would fit too much.
     if text.len() < 8 {
-        let fault = Fault::new(text, "too short for an id").hint("a signal's id, at least its first 8 characters, or its digest");
+        let fault = Fault::new(text, "too short for an id")
+            .hint("a signal's id, at least its first 8 characters, or its digest");
         return Err(Error::Usage(vec![fault]));
     }
     let mut found = summary(client, |item| item.item_id.starts_with(text)).await?;
@@ -159,6 +166,7 @@ fn is_waiting(state: wire::DeliveryState) -> bool {
     }
 }
 
+/// The ladder, rung by rung: what happened, when, who says so, and what proves it.
 fn tell(shown: &ShownItem, client: &Client, printer: &Printer) {
     let signer = shown.item.signer();
     let kind = match shown.item.payload() {
@@ -166,41 +174,65 @@ fn tell(shown: &ShownItem, client: &Client, printer: &Printer) {
         Payload::Answer(_) => "answer",
         Payload::KeyStatement(_) => "key statement",
     };
-    printer.line(format!("{kind} {} from {}", signer.item_id, who(signer.address, client)));
-    for step in &shown.steps {
-        printer.line(format!("  {:<28} {:<16} {}", said(step, shown), printer.time(step.at.millis()), proof(step)));
+    printer.line(format!("{kind} {}", signer.item_id));
+    printer.line(format!("from {}", who(signer.address, client)));
+    let by_hub = |what: &str, step: &Step| {
+        printer.line(format!(
+            "  {what:<27}  {:<11}  the hub        record {} {}",
+            printer.time(step.at.millis()),
+            step.index,
+            short(&step.commitment)
+        ));
+    };
+    for step in shown.steps.iter().filter(|step| step.recipient.is_none() && answer_of(step, shown).is_none()) {
+        by_hub(said(step, shown), step);
     }
     for recipient in &shown.recipients {
-        printer.line(format!("{}: {}", who(recipient.address, client), word(recipient.state, printer)));
-        if let Some(answer) = &recipient.answer {
-            let code = answer.code.as_str_name().trim_start_matches("ANSWER_CODE_");
-            let checked = if recipient.answer_is_verified { "signature verified" } else { "signature not verified" };
-            let late = if recipient.late { ", late" } else { "" };
-            printer.line(format!("  the recipient says {code} ({checked}{late})"));
+        printer.line(format!("to {}: {}", who(recipient.address, client), word(recipient.state, printer)));
+        for step in shown.steps.iter().filter(|step| step.recipient == Some(recipient.address)) {
+            by_hub(said(step, shown), step);
         }
+        let Some(answer) = &recipient.answer else { continue };
+        let code = answer.code.as_str_name().trim_start_matches("ANSWER_CODE_");
+        let rung = shown.steps.iter().find(|step| answer_of(step, shown) == Some(recipient.address));
+        let when = printer.time(rung.map_or(answer.signer.signed_at, |step| step.at).millis());
+        let proof = match rung {
+            Some(step) if recipient.answer_is_verified => {
+                format!("signed, record {} {}", step.index, short(&step.commitment))
+            }
+            _ => printer.red("its signature could not be verified here"),
+        };
+        let late = if recipient.late { ", late" } else { "" };
+        printer.line(format!("  {:<27}  {when:<11}  the recipient  {proof}{late}", format!("answered {code}")));
     }
-    printer.note(if shown.is_verified {
-        "every step above is proven by a record of the log; the state is the hub's word where no record stands beside it"
-    } else {
-        "the item's own signature could not be verified here"
-    });
+    if !shown.recipients.is_empty() {
+        printer.note(
+            "\"the hub\": proven to stand in its log, and no more than its word; \"the recipient\": signed by it",
+        );
+    }
+    if !shown.is_verified {
+        printer.note(printer.yellow("the item's own signature could not be verified here"));
+    }
 }
 
-fn said(step: &Step, shown: &ShownItem) -> String {
+/// Whose answer it is that a step is about.
+fn answer_of(step: &Step, shown: &ShownItem) -> Option<Address> {
+    let of =
+        |recipient: &&RecipientView| recipient.answer_digest.is_some() && recipient.answer_digest == step.item_digest;
+    shown.recipients.iter().find(of).map(|recipient| recipient.address)
+}
+
+fn said(step: &Step, shown: &ShownItem) -> &'static str {
+    let is_own = step.item_digest == Some(shown.item.digest());
     match step.event {
-        EventKind::SubmissionAcceptance if step.item_digest == Some(shown.item.digest()) => "accepted by the hub".into(),
-        EventKind::SubmissionAcceptance => "answer accepted by the hub".into(),
-        EventKind::ContentConsignment if step.item_digest == Some(shown.item.digest()) => "consigned to the mailbox".into(),
-        EventKind::ContentConsignment => "answer consigned".into(),
-        EventKind::ContentHandover => format!("handed over to {}", step.recipient.map_or("", |to| function_code(to.function))),
-        EventKind::Expiry => format!("expired at {}", step.recipient.map_or("", |to| function_code(to.function))),
-        other => other.name().to_lowercase().replace('_', " "),
+        EventKind::SubmissionAcceptance if is_own => "accepted by the hub",
+        EventKind::SubmissionAcceptance => "answer accepted by the hub",
+        EventKind::ContentConsignment if is_own => "put into the mailbox",
+        EventKind::ContentConsignment => "answer put into the mailbox",
+        EventKind::ContentHandover => "handed over",
+        EventKind::Expiry => "expired",
+        other => other.name(),
     }
-}
-
-fn proof(step: &Step) -> String {
-    let number = step.number.map(|number| format!(", mailbox number {number}")).unwrap_or_default();
-    format!("record {} ({}){number}", step.index, short(&step.commitment))
 }
 
 fn word(state: wire::DeliveryState, printer: &Printer) -> String {
@@ -208,7 +240,7 @@ fn word(state: wire::DeliveryState, printer: &Printer) -> String {
     match state {
         S::Unspecified => "unknown".into(),
         S::Accepted => "accepted by the hub, not yet handed over".into(),
-        S::HandedOver => printer.yellow("handed over to its transport (the hub's word), not yet answered"),
+        S::HandedOver => printer.yellow("handed over to its system, not yet answered"),
         S::Answered => printer.green("answered by the recipient"),
         S::AnsweredWithFault => printer.red("answered with a fault: correct or withdraw it"),
         S::Undeliverable => printer.red("undeliverable: the recipient cannot or may not take it"),
@@ -218,7 +250,10 @@ fn word(state: wire::DeliveryState, printer: &Printer) -> String {
 
 fn who(address: Address, client: &Client) -> String {
     let covenant = client.covenant().ok();
-    let name = covenant.as_ref().and_then(|covenant| covenant.participant(address.oin)).map(|participant| participant.name.clone());
+    let name = covenant
+        .as_ref()
+        .and_then(|covenant| covenant.participant(address.oin))
+        .map(|participant| participant.name.clone());
     format!("{}, {}", name.unwrap_or_else(|| address.oin.to_string()), function_code(address.function))
 }
 

@@ -45,41 +45,64 @@ async fn deliveries(arguments: &OpsDeliveries, client: &Client, printer: &Printe
             let participant = to.and_then(|to| covenant.participant(to.oin));
             // Whom to call matters where something is late, and nowhere else.
             let contact = participant.filter(|_| delivery.late).and_then(|participant| participant.contact.as_ref());
-            let contact = contact.map_or("", |contact| if delivery.urgency() == wire::Urgency::Immediate && !contact.urgent_phone.is_empty() { &contact.urgent_phone } else { &contact.phone });
+            let contact = contact.map_or("", |contact| {
+                if delivery.urgency() == wire::Urgency::Immediate && !contact.urgent_phone.is_empty() {
+                    &contact.urgent_phone
+                } else {
+                    &contact.phone
+                }
+            });
             let name = participant.map_or("", |participant| participant.name.as_str());
             vec![
-                Cell::both(if delivery.late { printer.red("LATE") } else { String::new() }, delivery.late),
                 Cell::same(&delivery.item_id),
+                Cell::both(if delivery.late { "LATE" } else { "" }, delivery.late),
                 Cell::same(type_code(delivery.r#type())),
                 Cell::same(delivery.urgency().as_str_name().trim_start_matches("URGENCY_")),
                 Cell::same(state_code(delivery.state())),
                 address_cell(delivery.from.as_ref()),
-                Cell::both(format!("{name} {}", to.map_or("", |to| function_code(to.function))), to.map(|to| to.to_string()).unwrap_or_default()),
+                Cell::both(
+                    format!("{name} {}", to.map_or("", |to| function_code(to.function))),
+                    to.map(|to| to.to_string()).unwrap_or_default(),
+                ),
                 time_cell(printer, delivery.consigned_at.as_ref()),
-                time_cell(printer, delivery.answer_due.as_ref()),
+                answer_due(delivery, printer),
                 time_cell(printer, delivery.expires.as_ref()),
                 Cell::same(contact),
             ]
         })
         .collect();
     let columns = [
+        column("SIGNAL", "item_id").of_ids(),
         column("LATE", "late"),
-        column("SIGNAL", "item_id"),
-        column("TYPE", "type"),
-        column("URGENCY", "urgency"),
+        column("TYPE", "type").gives_way(),
+        column("URGENCY", "urgency").gives_way(),
         column("STATE", "state"),
         column("", "from"),
-        column("TO", "to"),
-        column("CONSIGNED", "consigned_at"),
+        column("TO", "to").shrinks(),
+        column("CONSIGNED", "consigned_at").gives_way(),
         column("ANSWER DUE", "answer_due"),
         column("", "expires"),
         column("CALL", "contact"),
     ];
     printer.rows(&columns, &rows, "no deliveries");
     if late > 0 {
-        printer.note(format!("{late} late: the covenant's clock for the answer has run out"));
+        printer.note(printer.red(&format!(
+            "{late} late: the covenant's clock for the answer has run out; call who is named beside it"
+        )));
     }
     Ok(report::DONE)
+}
+
+/// When the answer is due: for people only as long as it is owed.
+fn answer_due(delivery: &wire::DeliverySummary, printer: &Printer) -> Cell {
+    use wire::DeliveryState as S;
+    let cell = time_cell(printer, delivery.answer_due.as_ref());
+    match delivery.state() {
+        S::Accepted | S::HandedOver => cell,
+        S::Unspecified | S::Answered | S::AnsweredWithFault | S::Undeliverable | S::Expired => {
+            Cell { text: "–".into(), ..cell }
+        }
+    }
 }
 
 /// Returns a state's short code, such as HANDED_OVER.

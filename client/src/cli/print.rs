@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Table;
 use serde_json::Value as Json;
 
 use super::args::{Colour, Format, Global, Lang};
@@ -16,8 +16,14 @@ pub(super) struct Printer {
     pub lang: Lang,
     absolute: bool,
     colour: bool,
-    width: Option<u16>,
+    /// Columns of the terminal; none: not a terminal, and lines may be as long as they are.
+    width: Option<usize>,
 }
+
+/// Narrowest that a column is made whose texts may be cut.
+const CUT_MIN: usize = 12;
+/// What stands between two columns.
+const GAP: usize = 2;
 
 impl Printer {
     pub(super) fn new(global: &Global) -> Self {
@@ -39,8 +45,8 @@ impl Printer {
                 Colour::Never => false,
                 Colour::Auto => terminal && !no_colour,
             },
-            // A pipe gets the widest table: a program that reads it must not meet wrapped cells.
-            width: (!terminal).then_some(400),
+            // A pipe gets the table as wide as it is: a program that reads it must not meet cut cells.
+            width: if terminal { Table::new().width().map(usize::from) } else { None },
         }
     }
 
@@ -77,8 +83,11 @@ impl Printer {
     }
 
     /// Prints rows: as a table for people, as one JSON list, or as one object a line.
+    ///
+    /// A quiet printer prints the first column alone, which is what a script goes on with.
     pub(super) fn rows(&self, columns: &[Column], rows: &[Vec<Cell>], empty: &str) {
         match self.format {
+            Format::Table if self.quiet => rows.iter().for_each(|row| out(&row[0].text)),
             Format::Table => self.table(columns, rows, empty),
             Format::Json => {
                 let list = rows.iter().map(|row| object(columns, row)).collect();
@@ -88,25 +97,49 @@ impl Printer {
         }
     }
 
+    /// Prints a table that fits the terminal: first ids are shortened, then columns that can be spared go, then long
+    /// texts are cut; what is still too wide is printed a line per value. Nothing is ever wrapped within a cell.
     fn table(&self, columns: &[Column], rows: &[Vec<Cell>], empty: &str) {
         if rows.is_empty() {
             self.note(empty);
             return;
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(width) = self.width {
-            table.set_width(width);
+        let width = self.width.unwrap_or(usize::MAX);
+        let mut shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
+        let mut texts: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| cell.text.clone()).collect()).collect();
+        if Self::width_of(columns, &shown, &texts) > width {
+            shorten_ids(columns, &mut texts);
         }
-        let shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
-        table.set_header(shown.iter().map(|i| comfy_table::Cell::new(columns[*i].title)));
-        for row in rows {
-            table.add_row(shown.iter().map(|i| {
-                let cell = comfy_table::Cell::new(&row[*i].text);
-                if row[*i].json.is_number() { cell.set_alignment(CellAlignment::Right) } else { cell }
-            }));
+        while Self::width_of(columns, &shown, &texts) > width {
+            // The last that can be spared goes first.
+            let Some(at) = shown.iter().rposition(|i| columns[*i].fit == Fit::GivesWay) else { break };
+            shown.remove(at);
         }
-        table.lines().for_each(|line| out(line.trim_end()));
+        let mut widths = widths(columns, &shown, &texts);
+        while total(&widths) > width {
+            let cut = |at: &usize| columns[shown[*at]].fit == Fit::Shrinks && widths[*at] > CUT_MIN;
+            let Some(widest) = (0..shown.len()).filter(cut).max_by_key(|at| widths[*at]) else {
+                return records(columns, rows);
+            };
+            widths[widest] -= 1;
+        }
+        let line = |texts: &[&str], numbers: &[bool]| {
+            let cells = texts.iter().zip(&widths).zip(numbers).map(|((text, width), number)| {
+                let text = cut(text, *width);
+                if *number { format!("{text:>width$}") } else { format!("{text:<width$}") }
+            });
+            out(cells.collect::<Vec<_>>().join("  ").trim_end());
+        };
+        let numbers: Vec<bool> = shown.iter().map(|i| rows.iter().any(|row| row[*i].json.is_number())).collect();
+        line(&shown.iter().map(|i| columns[*i].title).collect::<Vec<_>>(), &numbers);
+        for row in &texts {
+            line(&shown.iter().map(|i| row[*i].as_str()).collect::<Vec<_>>(), &numbers);
+        }
+    }
+
+    fn width_of(columns: &[Column], shown: &[usize], texts: &[Vec<String>]) -> usize {
+        total(&widths(columns, shown, texts))
     }
 
     /// Writes a time as a person reads it, or absolutely where that was asked for.
@@ -158,11 +191,87 @@ impl Printer {
 pub(super) struct Column {
     pub title: &'static str,
     pub name: &'static str,
+    fit: Fit,
+}
+
+/// What a column does where a terminal is too narrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// It stays as it is.
+    Stays,
+    /// Its texts are ids, which may be shortened as long as each is the only one that begins so.
+    Shortens,
+    /// Its texts may be cut.
+    Shrinks,
+    /// It is left out.
+    GivesWay,
 }
 
 /// Makes a column.
 pub(super) const fn column(title: &'static str, name: &'static str) -> Column {
-    Column { title, name }
+    Column { title, name, fit: Fit::Stays }
+}
+
+impl Column {
+    /// A column of ids.
+    pub(super) const fn of_ids(self) -> Self {
+        Self { fit: Fit::Shortens, ..self }
+    }
+
+    /// A column whose texts may be cut.
+    pub(super) const fn shrinks(self) -> Self {
+        Self { fit: Fit::Shrinks, ..self }
+    }
+
+    /// A column that can be spared.
+    pub(super) const fn gives_way(self) -> Self {
+        Self { fit: Fit::GivesWay, ..self }
+    }
+}
+
+fn widths(columns: &[Column], shown: &[usize], texts: &[Vec<String>]) -> Vec<usize> {
+    let length = |text: &str| text.chars().count();
+    let widest = |i: &usize| texts.iter().map(|row| length(&row[*i])).max().unwrap_or(0).max(length(columns[*i].title));
+    shown.iter().map(widest).collect()
+}
+
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width - 1).chain(['…']).collect()
+}
+
+/// Shortens ids to the first characters that only one of them has: at least thirteen, which hold a UUIDv7's time.
+fn shorten_ids(columns: &[Column], texts: &mut [Vec<String>]) {
+    for i in (0..columns.len()).filter(|i| columns[*i].fit == Fit::Shortens) {
+        let ids: std::collections::BTreeSet<String> = texts.iter().map(|row| row[i].clone()).collect();
+        let first = |id: &str, length: usize| id.chars().take(length).collect::<String>();
+        let length = (13..36).find(|length| {
+            ids.iter().map(|id| first(id, *length)).collect::<std::collections::BTreeSet<_>>().len() == ids.len()
+        });
+        if let Some(length) = length {
+            texts.iter_mut().for_each(|row| row[i] = first(&row[i], length));
+        }
+    }
+}
+
+/// Prints a line per value, for what no terminal of this width can show side by side.
+fn records(columns: &[Column], rows: &[Vec<Cell>]) {
+    let shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
+    let width = shown.iter().map(|i| columns[*i].title.chars().count()).max().unwrap_or(0);
+    for (number, row) in rows.iter().enumerate() {
+        if number > 0 {
+            out("");
+        }
+        for i in shown.iter().filter(|i| !row[**i].text.is_empty()) {
+            out(&format!("{:<width$}  {}", columns[*i].title, row[*i].text));
+        }
+    }
 }
 
 /// One value, for people and for JSON.
@@ -208,7 +317,38 @@ fn object(columns: &[Column], row: &[Cell]) -> Json {
 /// Writes a line to standard output; a reader that went away ends the program quietly, as `head` expects.
 fn out(line: &str) {
     let mut stdout = io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(i32::from(super::report::DONE)),
+        Err(error) => {
+            let _ =
+                writeln!(io::stderr(), "error: standard output cannot be written: {error}\n  what was sent stays sent");
+            std::process::exit(i32::from(super::report::FAULT))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_shortened_only_as_far_as_each_stays_the_only_one() {
+        let columns = [column("SIGNAL", "item_id").of_ids(), column("TYPE", "type")];
+        let rows = |ids: [&str; 2]| ids.map(|id| vec![id.to_owned(), "a type".to_owned()]);
+        let mut apart = rows(["01a20df9-9e7d-78f7-bd82-1375b4d8d6c9", "01a20df9-9cb9-7942-9ce5-695cb8f2b0be"]);
+        shorten_ids(&columns, &mut apart);
+        assert_eq!(apart, rows(["01a20df9-9e7d", "01a20df9-9cb9"]));
+        let mut near = rows(["01a20df9-9e7d-78f7-bd82-1375b4d8d6c9", "01a20df9-9e7d-7942-9ce5-695cb8f2b0be"]);
+        shorten_ids(&columns, &mut near);
+        assert_eq!(near, rows(["01a20df9-9e7d-78", "01a20df9-9e7d-79"]));
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!(cut("Veilig Thuis", 12), "Veilig Thuis");
+        assert_eq!(cut("Veilig Thuis Amsterdam", 12), "Veilig Thui…");
+        assert_eq!(cut("één", 3), "één");
     }
 }

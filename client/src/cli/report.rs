@@ -29,7 +29,7 @@ pub(super) fn report(deed: &str, error: &Error) -> u8 {
     match error {
         Error::Usage(faults) => faults.iter().for_each(|fault| push_fault(&mut text, fault)),
         Error::Refused(refusal) => {
-            text.push_str(&format!("  {}\n", refusal.message.trim_end_matches(&format!(" [{}]", refusal.reason))));
+            text.push_str(&format!("  {}\n", apart(&refusal.message).0));
             refusal.violations.iter().for_each(|fault| push_fault(&mut text, fault));
             if let Some(rule) = &refusal.nearest_rule {
                 text.push_str(&format!("  nearest rule: {rule} (seinpost covenant show rules --filter {rule})\n"));
@@ -46,20 +46,26 @@ pub(super) fn report(deed: &str, error: &Error) -> u8 {
             }
         }
         Error::NotFound(what) => {
-            text.push_str(&format!(
-                "  {what}\n  hint: what is not one's own is not found either; seinpost list shows what is\n"
-            ));
+            let (what, reason) = apart(what);
+            text.push_str(&format!("  {what}\n"));
+            if reason.is_some() {
+                // The gateway's word: unknown and foreign are one answer to it.
+                text.push_str("  hint: what is not one's own is not found either; seinpost list shows what is\n");
+            }
         }
         Error::Unreachable(trouble) => {
-            text.push_str(&format!("  {trouble}\n"));
+            let what = trouble.to_string();
+            text.push_str(&format!("  {}\n", apart(&what).0));
             if let Some(wait) = trouble.retry_after {
                 text.push_str(&format!("  the gateway asks to wait {} s\n", wait.as_secs().max(1)));
             }
             text.push_str("  hint: try again; what was sent stays in the outbox, and a repeat is never sent twice\n");
         }
         Error::NotAllowed(refusal) => {
+            let what = refusal.to_string();
             text.push_str(&format!(
-                "  {refusal}\n  hint: seinpost check shows which certificate and function this profile uses\n"
+                "  {}\n  hint: seinpost check shows which certificate and function this profile uses\n",
+                apart(&what).0
             ));
         }
         Error::Fault(what) => {
@@ -69,7 +75,11 @@ pub(super) fn report(deed: &str, error: &Error) -> u8 {
             ));
         }
     }
-    if let Some(reason) = error.reason() {
+    let reason = match error {
+        Error::NotFound(what) => apart(what).1,
+        other => other.reason(),
+    };
+    if let Some(reason) = reason {
         // At the end and in brackets, so that it can be searched for.
         text.push_str(&format!("  [{reason}]\n"));
     }
@@ -87,6 +97,17 @@ pub(super) fn exit_code(kind: Kind) -> u8 {
         Kind::Unreachable => UNREACHABLE,
         Kind::NotAllowed => NOT_ALLOWED,
         Kind::Fault => FAULT,
+    }
+}
+
+/// Parts a message of the gateway from the reason that stands in brackets at its end.
+fn apart(message: &str) -> (&str, Option<&str>) {
+    let reason = message.strip_suffix(']').and_then(|rest| rest.rsplit_once(" ["));
+    match reason {
+        Some((what, reason)) if reason.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') => {
+            (what, Some(reason))
+        }
+        _ => (message, None),
     }
 }
 

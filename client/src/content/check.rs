@@ -36,7 +36,9 @@ impl ContentCheck for Check {
                 answer: wire::AnswerCode::ExcessData,
                 faults: excess
                     .into_iter()
-                    .map(|departure| Fault::new(departure.path, format!("more than the profile {} allows", context.profile.name)))
+                    .map(|departure| {
+                        Fault::new(departure.path, format!("more than the profile {} allows", context.profile.name))
+                    })
                     .collect(),
             }),
             Err(Unfit::Violation(faults)) => Err(ContentFault {

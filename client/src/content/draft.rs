@@ -46,27 +46,34 @@ pub fn type_code(signal_type: wire::SignalType) -> &'static str {
 /// # Errors
 /// All faults of the file, in its order where the file has one.
 pub fn parse(text: &str, codes: &dyn Codes, writer: Writer) -> Result<Draft, Vec<FieldFault>> {
-    let file: Json = serde_json::from_str(text).map_err(|error| {
-        vec![FieldFault::new(
-            format!("line {}, column {}", error.line(), error.column()),
-            "not JSON",
-            "a JSON object; seinpost template TYPE shows one",
-        )]
-    })?;
-    let Json::Object(object) = file else {
-        return Err(vec![FieldFault::new(
-            "the file",
-            "not an object",
-            "a JSON object; seinpost template TYPE shows one",
-        )]);
-    };
+    match read(text, codes, writer) {
+        (Some(draft), faults) if faults.is_empty() => Ok(draft),
+        (_, faults) => Err(faults),
+    }
+}
 
+/// Reads a draft as far as it can be read, with all faults of the file. A draft that comes with faults lacks what is at
+/// fault: it serves to look for more faults, and never to be sent.
+#[must_use]
+pub fn read(text: &str, codes: &dyn Codes, writer: Writer) -> (Option<Draft>, Vec<FieldFault>) {
+    let allowed = "a JSON object; seinpost template TYPE shows one";
+    let file: Json = match serde_json::from_str(text) {
+        Ok(file) => file,
+        Err(error) => {
+            let wrong = match error.classify() {
+                serde_json::error::Category::Eof => "the JSON ends too early",
+                _ => "not JSON",
+            };
+            let place = format!("line {}, column {}", error.line(), error.column());
+            return (None, vec![FieldFault::new(place, wrong, allowed)]);
+        }
+    };
+    let Json::Object(object) = file else {
+        return (None, vec![FieldFault::new("the file", "not an object", allowed)]);
+    };
     let mut reader = Reader { object, faults: Vec::new(), codes };
     let draft = reader.draft(writer);
-    match draft {
-        Some(draft) if reader.faults.is_empty() => Ok(draft),
-        _ => Err(reader.faults),
-    }
+    (draft, reader.faults)
 }
 
 struct Reader<'a> {
@@ -202,19 +209,16 @@ impl Reader<'_> {
             self.fault("content", "missing", "an object; seinpost template TYPE shows one");
             return None;
         };
-        let parsed = json::parse(&json, &json::descriptor("Content"), "content");
-        let message = match parsed {
-            Ok(message) => message,
-            Err(faults) => {
-                self.faults.extend(faults);
-                return None;
-            }
-        };
+        let (message, shape) = json::read(&json, &json::descriptor("Content"), "content");
         let content: wire::Content = message.transcode_to().expect("the descriptor and the type are of one build");
-        for mut fault in content::check(&content, self.codes, writer.bsn_allowed) {
+        let values = content::check(&content, self.codes, writer.bsn_allowed).into_iter().map(|mut fault| {
             fault.field = format!("content.{}", fault.field);
-            self.faults.push(fault);
-        }
+            fault
+        });
+        // What could not be read is left out of the content: that it is missing there is no second fault.
+        let values = beyond(&shape, values);
+        self.faults.extend(shape);
+        self.faults.extend(values);
         Some(content)
     }
 
@@ -242,7 +246,10 @@ impl Reader<'_> {
         });
         if found.is_none() {
             let wrong = match json.as_str() {
-                Some(text) if text.len() <= 40 => format!("{text} is not one of its values"),
+                Some(text) if text.len() <= 40 => match nearest(text, &E::codes()) {
+                    Some(near) => format!("{text} is not one of its values; {near} is"),
+                    None => format!("{text} is not one of its values"),
+                },
                 _ => "not one of its values".to_owned(),
             };
             self.fault(name, wrong, codes_of::<E>());
@@ -277,6 +284,17 @@ impl Reader<'_> {
     fn fault(&mut self, field: impl Into<String>, wrong: impl Into<String>, allowed: impl Into<String>) {
         self.faults.push(FieldFault::new(field, wrong, allowed));
     }
+}
+
+/// Returns those of `more` that stand at other places than what was found already, neither above nor below it.
+pub fn beyond(found: &[FieldFault], more: impl IntoIterator<Item = FieldFault>) -> Vec<FieldFault> {
+    let covers = |above: &str, below: &str| {
+        below.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let is_known = |fault: &FieldFault| {
+        found.iter().any(|known| covers(&known.field, &fault.field) || covers(&fault.field, &known.field))
+    };
+    more.into_iter().filter(|fault| !is_known(fault)).collect()
 }
 
 /// An enum that people write by its short code.
@@ -320,6 +338,30 @@ coded! {
     Function, "FUNCTION_";
 }
 
+/// Returns the code that somebody meant who wrote this, if one is near: the same but for case and hyphens, or off by at
+/// most two letters.
+#[must_use]
+pub fn nearest<'a>(written: &str, codes: &[&'a str]) -> Option<&'a str> {
+    let written = written.to_uppercase().replace('-', "_");
+    let (distance, code) = codes.iter().map(|code| (distance(&written, code), *code)).min()?;
+    (distance <= 2).then_some(code)
+}
+
+/// How many letters must be put in, taken out or replaced to make one text of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// Returns the short codes of all functions, in order.
 #[must_use]
 pub fn function_codes() -> Vec<&'static str> {
@@ -332,6 +374,17 @@ mod tests {
     use crate::content::{template, to_json};
 
     const WRITER: Writer = Writer { bsn_allowed: true };
+
+    #[test]
+    fn a_word_that_is_off_by_a_letter_finds_the_right_one() {
+        let codes = ["SAFE_HOME", "SHELTER", "MAYOR"];
+        for written in ["SAFE_HOMES", "safe-home", "SAVE_HOME", "SAFEHOME"] {
+            assert_eq!(nearest(written, &codes), Some("SAFE_HOME"), "{written}");
+        }
+        assert_eq!(nearest("MAJOR", &codes), Some("MAYOR"));
+        assert_eq!(nearest("BAKER", &codes), None);
+        assert_eq!(nearest("", &[]), None);
+    }
 
     fn any(_: &str, code: &str) -> bool {
         code != "NO_SUCH_CODE"
