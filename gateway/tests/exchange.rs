@@ -104,6 +104,24 @@ async fn a_signal_goes_to_its_recipient_and_its_answer_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_names_a_key_statement_of_its_own_that_it_never_made() {
+    let mut hub = Hub::start().await;
+    let (police, _) = hub.ready("police-amsterdam").await;
+    let (home, home_key) = hub.ready("safe-home-amsterdam").await;
+    let seen = police.seen().await;
+    let naming = |key_serial| {
+        let mut draft = police.signal(&seen, home.address, home_key);
+        draft.signer().key_serial = key_serial;
+        police.finish(&draft)
+    };
+    for out_of_reach in [2, u64::MAX] {
+        refused(police.submit(naming(out_of_reach)).await, Code::FailedPrecondition, "KEY_SERIAL");
+    }
+    police.submit(naming(1)).await.unwrap();
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_of_two_recipients_gets_its_own_wrapped_key_and_sees_nothing_of_the_other() {
     let mut hub = Hub::start().await;
     let (police, _) = hub.ready("police-amsterdam").await;

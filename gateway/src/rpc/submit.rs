@@ -300,6 +300,9 @@ impl Linked {
             metrics::counter!("seinpost_unknown_covenants_total").increment(1);
             return Err(Refused::of("COVENANT_UNKNOWN").at("signer.covenant_digest"));
         }
+        if !matches!(item.payload(), Payload::KeyStatement(_)) {
+            self.names_a_key_of_its_own(desk).await?;
+        }
         let what = match item.payload() {
             Payload::Signal(signal) => {
                 let header = &signal.header;
@@ -342,6 +345,23 @@ impl Linked {
             }),
         };
         Ok(Permitted { linked: self, what })
+    }
+
+    /// Checks that the signer has made the key statement that it calls its newest: peers never seal to an older one after
+    /// reading this, so that a number out of reach would shut the address off for good.
+    async fn names_a_key_of_its_own(&self, desk: &Arc<Desk>) -> Result<(), Refused> {
+        let Signed { item, .. } = &self.0;
+        let (address, named) = (item.signer().address, item.signer().key_serial);
+        let made = || desk.state(|state| state.key_statement(address).map_or(0, |keys| keys.serial));
+        if named > made() {
+            // Made a moment ago, perhaps: durable, and not yet in the copy that is asked.
+            desk.caught_up().await.map_err(|_| Refused::of("INTERNAL"))?;
+            if named > made() {
+                let text = "the signer has made no key statement of this serial";
+                return Err(Refused::of("KEY_SERIAL").at("signer.key_serial").saying(text));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that an answer names the very delivery that its signer got: the signer saw that record and no other.
