@@ -439,7 +439,7 @@ impl Start {
         }
         let serve = move |connection, finish| serve_connection(server.clone(), routes.clone(), connection, finish);
         let door = tokio::spawn(accept::accept(listener, tls, config.connections, connections, stopped, serve));
-        info!(%address, origin = config.origin, "serving");
+        info!(%address, metrics = metrics_address.map(tracing::field::display), origin = config.origin, "serving");
         Ok(Served { address, metrics_address, stop, door, tasks })
     }
 
