@@ -10,6 +10,7 @@ use prost::Message as _;
 use seinpost_client::client::Client;
 use seinpost_client::content;
 use seinpost_client::content::draft::{self, Writer};
+use seinpost_client::keys::OwnStatement;
 use seinpost_client::seal::{PublicKey, SUITE, SealTo, Sealing};
 use seinpost_client::send::{Outgoing, Submitted};
 use seinpost_protocol::address::Address;
@@ -253,20 +254,19 @@ fn manifest(header: Bytes, sealed_content: &[u8], seal_to: &[SealTo], wrapped_ke
     wire::SignalManifest { header, sealed: Some(wire::Sealed { suite: SUITE, content_sha256, keys: keys.collect() }) }
 }
 
-/// Returns an agency's newest own sealing key, from its own state.
+/// Returns the newest sealing key that an agency ever stated, from its own state.
 ///
 /// # Panics
-/// If it has published none.
+/// If it has stated none.
 #[must_use]
 pub fn seal_to(client: &Client) -> SealTo {
     let statements = client.sealing_keys().list().expect("the state can be read");
-    let newest = statements.last().expect("the agency has a sealing key");
-    match &newest.statement.state {
-        State::Windowed { public_key, .. } => {
-            SealTo { key: PublicKey::from_bytes(public_key).expect("its own key is a key"), statement: newest.digest }
-        }
-        State::Withdrawn => panic!("its newest statement withdraws its key"),
-    }
+    let key = |own: &OwnStatement| match &own.statement.state {
+        State::Windowed { public_key, .. } => Some((own.digest, PublicKey::from_bytes(public_key).expect("it is a key"))),
+        State::Withdrawn => None,
+    };
+    let (statement, key) = statements.iter().rev().find_map(key).expect("the agency has a sealing key");
+    SealTo { key, statement }
 }
 
 /// Returns a fresh item id of a time.

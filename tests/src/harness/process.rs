@@ -38,7 +38,7 @@ impl Process {
     /// # Panics
     /// If it neither serves nor ends.
     pub async fn start(config: &Path) -> Result<Self, String> {
-        let mut child = Command::new(binary())
+        let mut child = Command::new(gateway_binary())
             .arg("serve")
             .arg("--config")
             .arg(config)
@@ -170,24 +170,40 @@ fn serving(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// Returns the gateway's binary, built from the sources as they are.
-fn binary() -> &'static Path {
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn gateway_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let here = std::env::current_exe().expect("a test has a path");
-        let folder = here.ancestors().nth(2).expect("a test lies in the folder deps of its profile");
-        let binary = folder.join("seinpost-gateway");
-        if !is_fresh(&binary) {
-            let release = folder.ends_with("release");
-            eprintln!("{} is missing or old: building it", binary.display());
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--package", "seinpost-gateway", "--bin", "seinpost-gateway"]);
-            cargo.args(release.then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR"));
-            // The profile's folder lies in the target folder, whatever it is called.
-            cargo.env("CARGO_TARGET_DIR", folder.parent().expect("a profile's folder lies in another"));
-            assert!(cargo.status().expect("cargo can be started").success(), "the gateway's binary could not be built");
-        }
-        binary
-    })
+    BINARY.get_or_init(|| built("seinpost-gateway", "seinpost-gateway"))
+}
+
+/// Returns the client's binary, built from the sources as they are.
+///
+/// # Panics
+/// If it cannot be built.
+#[must_use]
+pub fn client_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| built("seinpost-client", "seinpost"))
+}
+
+fn built(package: &str, name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("a test has a path");
+    let folder = here.ancestors().nth(2).expect("a test lies in the folder deps of its profile");
+    let binary = folder.join(name);
+    if !is_fresh(&binary) {
+        let release = folder.ends_with("release");
+        eprintln!("{} is missing or old: building it", binary.display());
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--package", package, "--bin", name]);
+        cargo.args(release.then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // The profile's folder lies in the target folder, whatever it is called.
+        cargo.env("CARGO_TARGET_DIR", folder.parent().expect("a profile's folder lies in another"));
+        assert!(cargo.status().expect("cargo can be started").success(), "{name} could not be built");
+    }
+    binary
 }
 
 /// Asks cargo's list of what the binary was made from whether any of it is younger.

@@ -1,0 +1,240 @@
+//! Delivering once and in order, whatever happens on the way: repeats, races, broken streams, lost states.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use seinpost_client::receive::Received;
+use seinpost_protocol::digest::Digest;
+use seinpost_protocol::wire::{self, SignalType};
+use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
+use seinpost_tests::harness::agency;
+use seinpost_tests::harness::forge::{Forge, only_consignment};
+use seinpost_tests::harness::hub::Hub;
+use seinpost_tests::harness::raw::{self, reason};
+use tonic::Code;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_repeats_at_once_earn_one_receipt_and_one_delivery() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    let signal = police.signal(&hub.example(SignalType::ExploitationSignal), &[&safe_home]);
+    let request = police.submission(signal.seal());
+    // Over several connections, as the machines of one agency.
+    let channels: Vec<_> = (0..4).map(|_| raw::channel(hub.address(), &hub.credentials("police-amsterdam"))).collect();
+    let submit = |at: usize| {
+        let (mut service, request) = (ExchangeServiceClient::new(channels[at % channels.len()].clone()), request.clone());
+        tokio::spawn(async move { service.submit(request).await.unwrap().into_inner().receipt.unwrap() })
+    };
+    let receipts: Vec<_> = join_all((0..100).map(submit)).await.into_iter().map(Result::unwrap).collect();
+    let told: BTreeSet<_> = receipts.iter().map(|receipt| (receipt.index, receipt.commitment.clone(), receipt.record.clone())).collect();
+    assert_eq!(told.len(), 1, "one acceptance");
+    let signals = agency::read_all(&safe_home).await.unwrap();
+    assert_eq!(signals.iter().filter(|received| matches!(received, Received::Signal(_))).count(), 1);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_items_with_one_id_one_is_taken_and_the_others_hear_that_the_id_is_used() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    let signer = police.signer();
+    let requests: Vec<_> = (0..20)
+        .map(|_| {
+            let mut open = police.signal(&hub.example(SignalType::ExploitationSignal), &[&safe_home]);
+            open.header.conversation = signer.item_id.clone();
+            open.header.signer = Some(signer.clone());
+            police.submission(open.seal())
+        })
+        .collect();
+    let answers = join_all(requests.iter().map(|request| police.submit(request.clone()))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    for status in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!((status.code(), reason(status).as_str()), (Code::AlreadyExists, "ALREADY_EXISTS"));
+    }
+    // And later too; the one that was taken still earns its receipt.
+    for (request, answer) in requests.iter().zip(&answers) {
+        let again = police.submit(request.clone()).await;
+        match (answer, again) {
+            (Ok(first), Ok(again)) => assert_eq!(first.receipt.as_ref().unwrap().index, again.receipt.unwrap().index),
+            (Err(_), Err(status)) => assert_eq!(reason(&status), "ALREADY_EXISTS"),
+            (first, again) => panic!("{first:?}, then {again:?}"),
+        }
+    }
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_submissions_is_answered_in_its_order_and_a_bad_one_does_not_end_it() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    let good = || police.submission(police.signal(&hub.example(SignalType::ExploitationSignal), &[&safe_home]).seal());
+    let mut requests: Vec<_> = (0..12).map(|_| good()).collect();
+    requests[3].item.as_mut().unwrap().payload_type.clear();
+    requests[7].sealed_content.clear();
+    requests[9].item = None;
+    let submissions: Vec<_> =
+        requests.iter().map(|request| wire::SubmitStreamRequest { submit: Some(request.clone()) }).collect();
+    let mut answers = police.exchange().submit_stream(tokio_stream::iter(submissions)).await.unwrap().into_inner();
+    let mut indexes = Vec::new();
+    for at in 0..12 {
+        use wire::submit_stream_response::Result::{Accepted, Refused};
+        let answer = answers.message().await.unwrap().unwrap();
+        match (at, answer.result.unwrap()) {
+            (3 | 7 | 9, Refused(status)) => assert_eq!(status.code, i32::from(Code::InvalidArgument)),
+            (_, Accepted(accepted)) => {
+                indexes.push(accepted.receipt.unwrap().index);
+                let record = requests[at].item.as_ref().unwrap();
+                let digest = seinpost_protocol::item::digest_of(&record.payload_type, &record.payload);
+                let item = seinpost_protocol::item::Item::parse(record.clone(), seinpost_tests::harness::world::ORIGIN);
+                assert_eq!(answer.item_id, item.unwrap().signer().item_id.to_string(), "{digest}");
+            }
+            (at, other) => panic!("{at}: {other:?}"),
+        }
+    }
+    assert!(answers.message().await.unwrap().is_none(), "the stream ends with the last answer");
+    indexes.sort_unstable();
+    indexes.dedup();
+    assert_eq!(indexes.len(), 9, "each was recorded by itself");
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_is_read_on_where_it_was_when_the_gateway_went_away() {
+    let mut hub = Hub::start().await;
+    hub.keep_address();
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = hub.client("police-amsterdam").await;
+    let send = async || agency::send(&police, &hub.example(SignalType::ExploitationSignal)).await.unwrap();
+    let (first, second) = (send().await, send().await);
+    let mut mailbox = agency::mailbox(&safe_home).await.unwrap();
+    assert_eq!(agency::next_signal(&mut mailbox).await.unwrap().arrived.item.digest(), first.digest);
+    // The second is handed out and not taken over when the gateway goes away.
+    let Received::Signal(signal) = mailbox.next().await.unwrap() else { panic!("the second signal is next") };
+    assert_eq!(signal.arrived.item.digest(), second.digest);
+    hub.restart().await;
+    let third = agency::send(&police, &hub.example(SignalType::ExploitationSignal)).await.unwrap();
+
+    // The same reader connects anew by itself and goes on: what is open comes again, marked, then what is new.
+    let next = async |mailbox: &mut seinpost_client::receive::Mailbox| loop {
+        if let Received::Signal(signal) = mailbox.next().await.unwrap() {
+            return (signal.arrived.item.digest(), signal.arrived.place.redelivered);
+        }
+    };
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(next(&mut mailbox).await);
+    }
+    assert_eq!(seen, [(first.digest, true), (second.digest, true), (third.digest, false)]);
+    // One that begins again stands where something was taken over last: behind the first signal.
+    let mut again = agency::mailbox(&safe_home).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(next(&mut again).await);
+    }
+    assert_eq!(seen, [(first.digest, true), (second.digest, false), (third.digest, false)]);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_answered_comes_again_and_what_is_answered_comes_to_who_lost_everything() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = hub.client("police-amsterdam").await;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent.push(agency::send(&police, &hub.example(SignalType::ExploitationSignal)).await.unwrap().digest);
+    }
+    let mut mailbox = agency::mailbox(&safe_home).await.unwrap();
+    let mut signals = Vec::new();
+    for _ in 0..3 {
+        signals.push(agency::next_signal(&mut mailbox).await.unwrap());
+    }
+    agency::acknowledge(&safe_home, &signals[1]).await.unwrap();
+    drop(mailbox);
+
+    let digests = |received: &[Received]| -> Vec<(Digest, bool)> {
+        let signal = |received: &Received| match received {
+            Received::Signal(signal) => Some((signal.arrived.item.digest(), signal.arrived.place.redelivered)),
+            _ => None,
+        };
+        received.iter().filter_map(signal).collect()
+    };
+    let mut again = agency::mailbox(&safe_home).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        seen.push(Received::Signal(agency::next_signal(&mut again).await.unwrap()));
+    }
+    assert_eq!(digests(&seen), [(sent[0], true), (sent[2], true)]);
+    // From the beginning: all, in the order of their numbers.
+    let mut all = agency::mailbox_from_the_beginning(&safe_home).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(agency::next_signal(&mut all).await.unwrap().arrived.item.digest());
+    }
+    assert_eq!(seen, sent);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_reader_hears_at_once_and_only_of_its_own() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let shelter = hub.client("shelter").await;
+    let police = hub.client("police-amsterdam").await;
+    agency::read_all(&safe_home).await.unwrap();
+    agency::read_all(&shelter).await.unwrap();
+    let mut waiting = agency::mailbox(&safe_home).await.unwrap();
+    let mut other = agency::mailbox(&shelter).await.unwrap();
+    assert!(matches!(waiting.next().await.unwrap(), Received::Head(_)));
+    assert!(matches!(other.next().await.unwrap(), Received::Head(_)));
+    let reading = tokio::spawn(async move { agency::next_signal(&mut waiting).await.unwrap().arrived.item.digest() });
+    let submitted = agency::send(&police, &hub.example(SignalType::ExploitationSignal)).await.unwrap();
+    assert_eq!(only_consignment(&submitted).0, safe_home.address());
+    assert_eq!(reading.await.unwrap(), submitted.digest);
+    assert!(other.next_within(Duration::from_millis(300)).await.unwrap().is_none(), "nothing is for the shelter");
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stops_costs_at_most_sixteen_mebibytes() {
+    const MIB: u64 = 1024 * 1024;
+    let hub = Hub::start_apart().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    let codes = |_: &str, _: &str| true;
+    let writer = seinpost_client::content::Writer { bsn_allowed: true };
+    let text = hub.example(SignalType::ExploitationSignal).to_string();
+    let draft = seinpost_client::content::draft::parse(&text, &codes, writer).unwrap();
+    // Forty mebibytes wait in the mailbox: far more than may be held for anybody.
+    let content = vec![b'x'; 1_000_000];
+    for _ in 0..40 {
+        police.send(police.signal_of(&draft.outgoing, &content, &[&safe_home])).await.unwrap();
+    }
+    let before = hub.process().memory_bytes();
+    let mut exchange = Forge::of(&hub, "safe-home-amsterdam").await.exchange();
+    let request = wire::ReceiveRequest { address: Some(safe_home.address().into()), after: 0, seen_size: 0 };
+    let mut stream = exchange.receive(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    // It reads its first message and no more; whatever the gateway reads ahead, it has read after a second.
+    let mut most = 0;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        most = most.max(hub.process().memory_bytes());
+    }
+    let grown = most.saturating_sub(before);
+    assert!(grown <= 16 * MIB, "a stopped reader costs {} MiB", grown / MIB);
+
+    // Nothing is lost by it: whoever reads on gets everything, and others were served all the while.
+    let mut signals = 0;
+    while signals < 40 {
+        if let Some(wire::receive_response::Message::Delivery(delivery)) = stream.message().await.unwrap().unwrap().message {
+            signals += u32::from(!delivery.sealed_content.is_empty());
+        }
+    }
+    hub.end().await;
+}
