@@ -28,6 +28,9 @@ use crate::wire;
 /// Most bytes of an agency's payload: a header of 16 KiB and eight references to wrapped keys, with room to spare. The
 /// bound stands before decoding, because a decoded message takes many times its bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 20 * 1024;
+/// Most bytes of a signature's `keyid`: the hexadecimal SHA-256 of a key, with room. Nobody looks at it and nothing signs
+/// it, but it is kept and handed on with the item, so that without a bound it would be room for anything.
+pub const KEYID_BYTES_MAX: usize = 128;
 /// How far an item's id may lie from the time at which it was signed: a day lets a draft wait overnight.
 pub const ITEM_ID_SLACK: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -63,6 +66,9 @@ impl Item {
         let item_type = ItemType::of(&wire)?;
         if wire.signatures.len() != 1 {
             return Err(BadItem::SignatureCount);
+        }
+        if wire.signatures[0].keyid.len() > KEYID_BYTES_MAX {
+            return Err(Malformed::at("signatures.keyid", canonical::Reason::TooLarge).into());
         }
         if wire.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(BadItem::PayloadTooLarge);

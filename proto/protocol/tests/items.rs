@@ -10,7 +10,7 @@ use prost::Message as _;
 use seinpost_protocol::answer::{AnswerCode, DeliveryState, code_state};
 use seinpost_protocol::certificate::SigningCertificate;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::item::{self, BadItem, Item, ItemId, ItemType, PAYLOAD_BYTES_MAX, Payload};
+use seinpost_protocol::item::{self, BadItem, Item, ItemId, ItemType, KEYID_BYTES_MAX, PAYLOAD_BYTES_MAX, Payload};
 use seinpost_protocol::key_statement::{KeyStatement, State, is_encapsulation_key};
 use seinpost_protocol::signal::{SignalHeader, SizeClass, is_municipality, passes_eleven_test, size_class_bytes};
 use seinpost_protocol::signature::{BadKey, PublicKey};
@@ -366,6 +366,14 @@ fn an_item_of_another_log_or_with_another_count_of_signatures_is_refused() {
     for count in [0, 2] {
         assert_eq!(Item::parse(with(count), ORIGIN).unwrap_err(), BadItem::SignatureCount);
     }
+    // The hint beside it is signed by nobody, and no room for more than a hint.
+    let hinting = |bytes: usize| {
+        let signature = wire::ItemSignature { keyid: "k".repeat(bytes), ..envelope.signatures[0].clone() };
+        wire::SignedItem { signatures: vec![signature], ..envelope.clone() }
+    };
+    assert!(Item::parse(hinting(KEYID_BYTES_MAX), ORIGIN).is_ok());
+    let too_long = Item::parse(hinting(KEYID_BYTES_MAX + 1), ORIGIN).unwrap_err();
+    assert_eq!((too_long.field(), too_long.reason()), ("signatures.keyid", "TOO_LARGE"));
 }
 
 /// Every byte of a key's SubjectPublicKeyInfo before the key itself decides what is signed with it.
