@@ -97,49 +97,11 @@ impl Printer {
         }
     }
 
-    /// Prints a table that fits the terminal: first ids are shortened, then columns that can be spared go, then long
-    /// texts are cut; what is still too wide is printed a line per value. Nothing is ever wrapped within a cell.
     fn table(&self, columns: &[Column], rows: &[Vec<Cell>], empty: &str) {
         if rows.is_empty() {
-            self.note(empty);
-            return;
+            return self.note(empty);
         }
-        let width = self.width.unwrap_or(usize::MAX);
-        let mut shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
-        let mut texts: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| cell.text.clone()).collect()).collect();
-        if Self::width_of(columns, &shown, &texts) > width {
-            shorten_ids(columns, &mut texts);
-        }
-        while Self::width_of(columns, &shown, &texts) > width {
-            // The last that can be spared goes first.
-            let Some(at) = shown.iter().rposition(|i| columns[*i].fit == Fit::GivesWay) else { break };
-            shown.remove(at);
-        }
-        let mut widths = widths(columns, &shown, &texts);
-        while total(&widths) > width {
-            let cut = |at: &usize| columns[shown[*at]].fit == Fit::Shrinks && widths[*at] > CUT_MIN;
-            let Some(widest) = (0..shown.len()).filter(cut).max_by_key(|at| widths[*at]) else {
-                return records(columns, rows);
-            };
-            widths[widest] -= 1;
-        }
-        let line = |texts: &[&str], numbers: &[bool]| {
-            let cells = texts.iter().zip(&widths).zip(numbers).map(|((text, width), number)| {
-                let text = cut(text, *width);
-                if *number { format!("{text:>width$}") } else { format!("{text:<width$}") }
-            });
-            out(cells.collect::<Vec<_>>().join("  ").trim_end());
-        };
-        let numbers: Vec<bool> = shown.iter().map(|i| rows.iter().any(|row| row[*i].json.is_number())).collect();
-        line(&shown.iter().map(|i| columns[*i].title).collect::<Vec<_>>(), &numbers);
-        for row in &texts {
-            line(&shown.iter().map(|i| row[*i].as_str()).collect::<Vec<_>>(), &numbers);
-        }
-    }
-
-    fn width_of(columns: &[Column], shown: &[usize], texts: &[Vec<String>]) -> usize {
-        total(&widths(columns, shown, texts))
+        lines(columns, rows, self.width.unwrap_or(usize::MAX)).iter().for_each(|line| out(line));
     }
 
     /// Writes a time as a person reads it, or absolutely where that was asked for.
@@ -229,6 +191,41 @@ impl Column {
     }
 }
 
+/// Writes a table that fits a width: first ids are shortened, then columns that can be spared go, then long texts are
+/// cut; what is still too wide is written a line per value. Nothing is ever wrapped within a cell.
+fn lines(columns: &[Column], rows: &[Vec<Cell>], width: usize) -> Vec<String> {
+    let mut shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
+    let mut texts: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| cell.text.clone()).collect()).collect();
+    if total(&widths(columns, &shown, &texts)) > width {
+        shorten_ids(columns, &mut texts);
+    }
+    while total(&widths(columns, &shown, &texts)) > width {
+        // The last that can be spared goes first.
+        let Some(at) = shown.iter().rposition(|i| columns[*i].fit == Fit::GivesWay) else { break };
+        shown.remove(at);
+    }
+    let mut widths = widths(columns, &shown, &texts);
+    while total(&widths) > width {
+        let can_be_cut = |at: &usize| columns[shown[*at]].fit == Fit::Shrinks && widths[*at] > CUT_MIN;
+        let Some(widest) = (0..shown.len()).filter(can_be_cut).max_by_key(|at| widths[*at]) else {
+            return records(columns, rows);
+        };
+        widths[widest] -= 1;
+    }
+    let numbers: Vec<bool> = shown.iter().map(|i| rows.iter().any(|row| row[*i].json.is_number())).collect();
+    let line = |texts: Vec<&str>| {
+        let cells = texts.into_iter().zip(&widths).zip(&numbers).map(|((text, width), is_number)| {
+            let text = cut(text, *width);
+            if *is_number { format!("{text:>width$}") } else { format!("{text:<width$}") }
+        });
+        cells.collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
+    };
+    let titles = line(shown.iter().map(|i| columns[*i].title).collect());
+    let rows = texts.iter().map(|row| line(shown.iter().map(|i| row[*i].as_str()).collect()));
+    std::iter::once(titles).chain(rows).collect()
+}
+
 fn widths(columns: &[Column], shown: &[usize], texts: &[Vec<String>]) -> Vec<usize> {
     let length = |text: &str| text.chars().count();
     let widest = |i: &usize| texts.iter().map(|row| length(&row[*i])).max().unwrap_or(0).max(length(columns[*i].title));
@@ -260,18 +257,19 @@ fn shorten_ids(columns: &[Column], texts: &mut [Vec<String>]) {
     }
 }
 
-/// Prints a line per value, for what no terminal of this width can show side by side.
-fn records(columns: &[Column], rows: &[Vec<Cell>]) {
+/// Writes a line per value, for what no terminal of this width can show side by side.
+fn records(columns: &[Column], rows: &[Vec<Cell>]) -> Vec<String> {
     let shown: Vec<usize> = (0..columns.len()).filter(|i| !columns[*i].title.is_empty()).collect();
     let width = shown.iter().map(|i| columns[*i].title.chars().count()).max().unwrap_or(0);
-    for (number, row) in rows.iter().enumerate() {
-        if number > 0 {
-            out("");
+    let mut lines = Vec::new();
+    for row in rows {
+        if !lines.is_empty() {
+            lines.push(String::new());
         }
-        for i in shown.iter().filter(|i| !row[**i].text.is_empty()) {
-            out(&format!("{:<width$}  {}", columns[*i].title, row[*i].text));
-        }
+        let filled = shown.iter().filter(|i| !row[**i].text.is_empty());
+        lines.extend(filled.map(|i| format!("{:<width$}  {}", columns[*i].title, row[*i].text)));
     }
+    lines
 }
 
 /// One value, for people and for JSON.
@@ -343,6 +341,35 @@ mod tests {
         let mut near = rows(["01a20df9-9e7d-78f7-bd82-1375b4d8d6c9", "01a20df9-9e7d-7942-9ce5-695cb8f2b0be"]);
         shorten_ids(&columns, &mut near);
         assert_eq!(near, rows(["01a20df9-9e7d-78", "01a20df9-9e7d-79"]));
+    }
+
+    #[test]
+    fn a_table_gives_up_what_can_be_spared_before_it_is_cut_and_is_never_wrapped() {
+        let columns = [
+            column("SIGNAL", "item_id").of_ids(),
+            column("TYPE", "type").gives_way(),
+            column("TO", "to").shrinks(),
+            column("N", "n"),
+        ];
+        let row = |id: &str| {
+            let name = "Veilig Thuis Amsterdam-Amstelland (TEST)";
+            vec![Cell::same(id), Cell::same("EXPLOITATION_SIGNAL"), Cell::same(name), Cell::number(7)]
+        };
+        let rows = [row("01a20df9-9e7d-78f7-bd82-1375b4d8d6c9"), row("01a20df9-9cb9-7942-9ce5-695cb8f2b0be")];
+        let at = |width| lines(&columns, &rows, width);
+        assert_eq!(
+            at(200)[1],
+            "01a20df9-9e7d-78f7-bd82-1375b4d8d6c9  EXPLOITATION_SIGNAL  Veilig Thuis Amsterdam-Amstelland (TEST)  7"
+        );
+        assert_eq!(at(80)[1], "01a20df9-9e7d  EXPLOITATION_SIGNAL  Veilig Thuis Amsterdam-Amstelland (TEST)  7");
+        assert_eq!(at(70)[1], "01a20df9-9e7d  Veilig Thuis Amsterdam-Amstelland (TEST)  7");
+        assert_eq!(at(40)[1], "01a20df9-9e7d  Veilig Thuis Amsterda…  7");
+        for width in [40, 70, 80, 200] {
+            let lines = at(width);
+            assert_eq!(lines.len(), 3);
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:#?}");
+        }
+        assert_eq!(at(20)[..2], ["SIGNAL  01a20df9-9e7d-78f7-bd82-1375b4d8d6c9", "TYPE    EXPLOITATION_SIGNAL"]);
     }
 
     #[test]
