@@ -583,6 +583,9 @@ impl Walk {
         if accepted.item_id != verified.signer().item_id.to_string() {
             return Ok(Err(("ITEM_ID", "it names another id than the item".to_owned())));
         }
+        if !crate::send::is_about(accepted, verified.payload()) {
+            return Ok(Err(("ABOUT", "it says of the item what the item does not say".to_owned())));
+        }
         let Payload::Signal(signal) = verified.payload() else {
             return Ok(Ok(()));
         };

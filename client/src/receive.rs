@@ -47,6 +47,9 @@ const WAIT_FIRST: Duration = Duration::from_millis(500);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Heads that are held against later records; they come every minute.
 const HEADS_MAX: usize = 16;
+/// So many streams in a row that promise records and end before one comes, over longer than a head is fresh, are no
+/// chance.
+const UNKEPT_STREAMS_MAX: u32 = 3;
 /// How long a consigned item is remembered: items older than 30 days are not accepted.
 const REMEMBER: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
@@ -69,6 +72,8 @@ pub struct Mailbox {
     heads: VecDeque<Head>,
     /// The last number that this stream's head promised; with a new stream nothing is promised yet.
     promised: u64,
+    /// Streams in a row that promised more and ended before anything came, and since when.
+    unkept: Option<(u32, Timestamp)>,
     /// Redelivered numbers that were handed out since this mailbox was opened.
     redelivered: HashSet<u64>,
     /// How often a number was fetched in vain.
@@ -300,6 +305,7 @@ impl Client {
             order,
             heads: VecDeque::new(),
             promised: 0,
+            unkept: None,
             redelivered: HashSet::new(),
             fetched: HashMap::new(),
             wait: WAIT_FIRST,
@@ -392,6 +398,10 @@ impl Mailbox {
     async fn try_next(&mut self) -> Result<Option<Received>> {
         if self.stream.is_none() {
             self.stream = Some(self.open_stream().await?);
+            if self.promised > self.order.last_number() {
+                let (streams, since) = self.unkept.unwrap_or((0, self.client.now()));
+                self.unkept = Some((streams + 1, since));
+            }
             self.promised = 0;
         }
         let stream = self.stream.as_mut().expect("the stream was just opened");
@@ -454,6 +464,7 @@ impl Mailbox {
                 pieces: vec![("head.item", &before)],
             })
         });
+        let alarm = alarm.or_else(|| self.judge_unkept(&head, last));
         self.promised = head.last_number;
         self.heads.push_back(Head { head: head.clone(), size: checkpoint.size, item });
         if self.heads.len() > HEADS_MAX {
@@ -463,6 +474,20 @@ impl Mailbox {
             Some(Error::NotVerified(alarm)) => Ok(Received::Alarm(alarm)),
             _ => Ok(Received::Head(head)),
         }
+    }
+
+    /// Says whether the hub promises again and again and ends every stream before it sends anything.
+    fn judge_unkept(&mut self, head: &MailboxHead, last: u64) -> Option<Error> {
+        let (streams, since) = self.unkept?;
+        if streams < UNKEPT_STREAMS_MAX || self.client.now().since(since) <= HEAD_AGE_MAX {
+            return None;
+        }
+        self.unkept = None;
+        let what = format!(
+            "the hub signed that the mailbox holds records up to {}, and {streams} streams ended before one came after {last}",
+            head.last_number
+        );
+        Some(Error::not_verified("HELD_BACK", what))
     }
 
     /// Verifies a head; the inner error is an alarm with which the mailbox can be read on.
@@ -658,6 +683,7 @@ impl Mailbox {
     }
 
     fn hand_out(&mut self, place: &Place) {
+        self.unkept = None;
         if place.redelivered {
             self.redelivered.insert(place.number);
         } else {

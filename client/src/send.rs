@@ -33,6 +33,8 @@ use crate::outbox::Waiting;
 use crate::seal::{PublicKey, SUITE, SealTo, Sealing};
 use crate::verify::ReceiptFile;
 
+/// How old a plan may be when it is sealed: its readers' keys and certificates were asked when it was made.
+const PLAN_AGE_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a signal waits for its answer where nothing else is said.
 const EXPIRES_AFTER: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// How often a submission is tried before the caller is told: with the waits between them about half a minute.
@@ -138,6 +140,7 @@ pub struct Plan {
     /// Until when an answer counts.
     pub expires: Timestamp,
     outgoing: Outgoing,
+    made_at: Timestamp,
 }
 
 /// Somebody who would be able to read a signal.
@@ -225,7 +228,7 @@ impl Client {
             readers.push(self.reader(*address, to, rule, permitted.routed, &covenant, now).await?);
         }
         let expires = judge_expiry(outgoing, &readers, now)?;
-        Ok(Plan { covenant, permit, readers, expires, outgoing: outgoing.clone() })
+        Ok(Plan { covenant, permit, readers, expires, outgoing: outgoing.clone(), made_at: now })
     }
 
     /// Plans, checks, seals, signs, submits.
@@ -295,6 +298,10 @@ impl Client {
     }
 
     async fn seal_and_sign(&self, plan: &Plan, content: &[u8], copy: KeepCopy) -> Result<Waiting> {
+        if self.now().since(plan.made_at) > PLAN_AGE_MAX {
+            let what = "made more than 15 minutes ago; since then a key may have been withdrawn or revoked: plan anew";
+            return Err(Error::usage("plan", what));
+        }
         let sealing = Sealing::begin(content).map_err(|error| Error::usage("content", error.to_string()))?;
         let (id, _, signer) = self.new_signer(plan.covenant.digest()).await?;
         let header = Bytes::from(plan.header(id, signer, &sealing).encode_to_vec());
@@ -421,6 +428,9 @@ impl Client {
         };
         if accepted.item_id != item.signer().item_id.to_string() {
             return Err(wrong("it names another id"));
+        }
+        if !is_about(accepted, item.payload()) {
+            return Err(wrong("it says of the item what the item does not say"));
         }
         let recorded_at = judge_record_time(record, item.signer().signed_at, self.now())?;
         let mut consigned = Vec::with_capacity(accepted.addressees.len());
@@ -677,6 +687,33 @@ impl Plan {
             retention_class: outgoing.retention_class.unwrap_or(wire::RetentionClass::Hub24h).into(),
             size_class: sealing.size_class().into(),
         }
+    }
+}
+
+/// Says whether an acceptance says of an item what the item says: by this the hub, which opens no item twice, goes on.
+pub(crate) fn is_about(accepted: &wire::SubmissionAcceptance, payload: &Payload) -> bool {
+    use wire::submission_acceptance::About;
+    match (&accepted.about, payload) {
+        (Some(About::Signal(about)), Payload::Signal(signal)) => {
+            let header = &signal.header;
+            about.r#type() == header.signal_type
+                && about.urgency() == header.urgency
+                && about.expires == Some(header.expires.into())
+                && about.retention_class() == header.retention_class
+        }
+        (Some(About::Answer(about)), Payload::Answer(answer)) => about.code() == answer.code,
+        (Some(About::Key(about)), Payload::KeyStatement(statement)) => {
+            let windows = match statement.state {
+                State::Windowed { seal_from, seal_until, open_until, .. } => {
+                    [seal_from, seal_until, open_until].map(|time| Some(time.into()))
+                }
+                State::Withdrawn => [None; 3],
+            };
+            about.serial == statement.serial
+                && about.withdrawn == (statement.state == State::Withdrawn)
+                && [about.seal_from, about.seal_until, about.open_until] == windows
+        }
+        _ => false,
     }
 }
 

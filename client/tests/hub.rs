@@ -950,3 +950,36 @@ async fn a_log_key_that_a_covenant_retires_signs_nothing_more_for_who_has_read_i
     assert_eq!(police.checkpoint().await.unwrap_err().reason(), Some("NOTE_UNKNOWN_KEY"));
     assert!(police.verify_receipt(&receipt).is_ok(), "what it signed before still counts");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_promises_on_every_stream_and_ends_it_raises_an_alarm() {
+    let (stage, police, safe_home) = Stage::ready().await;
+    send(&police).await;
+    stage.hub.lie(Lie::OnlyHead);
+    let mut mailbox = open(&safe_home).await;
+    let mut heads = 0;
+    let alarm = loop {
+        match mailbox.next_within(Duration::from_secs(20)).await {
+            Ok(Some(Received::Head(_))) => heads += 1,
+            Ok(Some(Received::Alarm(alarm))) => break alarm,
+            Ok(_) => panic!("nothing else is sent"),
+            Err(error) => assert_eq!(error.kind(), Kind::Unreachable),
+        }
+        assert!(heads < 10, "it goes on for ever");
+        stage.millis.fetch_add(60_000, Ordering::Relaxed);
+    };
+    assert_eq!((alarm.reason, heads), ("HELD_BACK", 3));
+    stage.hub.repent();
+    next_signal(&mut open(&safe_home).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_sealed_while_its_keys_were_just_asked_and_not_later() {
+    let (stage, police, _) = Stage::ready().await;
+    let plan = police.plan(&outgoing()).await.unwrap();
+    stage.millis.fetch_add(14 * 60_000, Ordering::Relaxed);
+    police.send_planned(&plan, TEXT, &Check, KeepCopy::No).await.unwrap();
+    stage.millis.fetch_add(2 * 60_000, Ordering::Relaxed);
+    let error = police.send_planned(&plan, TEXT, &Check, KeepCopy::No).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+}

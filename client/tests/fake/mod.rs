@@ -53,6 +53,8 @@ pub(crate) enum Lie {
     ShortHead,
     /// The head promises, and nothing comes but the head again.
     HoldBack,
+    /// The head promises, and the stream ends.
+    OnlyHead,
     /// The head is from yesterday.
     StaleHead,
     /// The receipt is of another item.
@@ -589,7 +591,7 @@ impl ExchangeService for Hub {
                 loop {
                     let woken = hub.woken.notified();
                     if let Some((message, after)) = hub.next(address, sent, after, request.after, seen) {
-                        let ended = sent > 0 && hub.log().tells(Lie::BreakStream);
+                        let ended = (sent > 0 && hub.log().tells(Lie::BreakStream)) || hub.log().tells(Lie::OnlyHead);
                         return Some((Ok(message), (sent + 1, after, ended)));
                     }
                     woken.await;
