@@ -283,6 +283,10 @@ impl Values<'_> {
         let covenants = self.path("covenant.folder");
         let crls = self.path("crl.folder");
         let crl_grace = self.take::<Span>("crl.grace");
+        let crl_grace = self.check("crl.grace", crl_grace, |grace| {
+            let day = Duration::from_secs(24 * 60 * 60);
+            (grace.0 > day).then_some("at most 24h: clients take no signature by a list that is overdue for longer")
+        });
         let logs = self.take("logs.format");
         let logs_filter = self.take::<String>("logs.filter");
         let logs_filter = self.check("logs.filter", logs_filter, |filter| {
