@@ -343,7 +343,7 @@ coded! {
 #[must_use]
 pub fn nearest<'a>(written: &str, codes: &[&'a str]) -> Option<&'a str> {
     let written = written.to_uppercase().replace('-', "_");
-    let (distance, code) = codes.iter().map(|code| (distance(&written, code), *code)).min()?;
+    let (distance, code) = codes.iter().map(|code| (distance(&written, &code.to_uppercase()), *code)).min()?;
     (distance <= 2).then_some(code)
 }
 
@@ -383,6 +383,7 @@ mod tests {
         }
         assert_eq!(nearest("MAJOR", &codes), Some("MAYOR"));
         assert_eq!(nearest("BAKER", &codes), None);
+        assert_eq!(nearest("indicators", &["activity", "indicator"]), Some("indicator"));
         assert_eq!(nearest("", &[]), None);
     }
 
