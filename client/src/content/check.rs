@@ -1,7 +1,7 @@
 //! The content check that sending and receiving call: the library seals and opens opaque bytes, and asks here.
 
 use bytes::Bytes;
-use seinpost_protocol::content::{self, FieldFault};
+use seinpost_protocol::content::{self, FAULTS_MAX, FieldFault};
 use seinpost_protocol::wire;
 
 use super::{Unfit, faults_against, read};
@@ -36,6 +36,7 @@ impl ContentCheck for Check {
                 answer: wire::AnswerCode::ExcessData,
                 faults: excess
                     .into_iter()
+                    .take(FAULTS_MAX)
                     .map(|departure| {
                         Fault::new(departure.path, format!("more than the profile {} allows", context.profile.name))
                     })

@@ -7,6 +7,10 @@
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 use seinpost_protocol::wire;
 
+/// Most filled leaves that are held against a profile: a right content has less than a thousand, and one with more has
+/// more elements somewhere than it may, which the check of the content by itself says.
+const LEAVES_MAX: usize = 4_096;
+
 /// How a content departs from its profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departure {
@@ -81,6 +85,9 @@ fn collect(message: &DynamicMessage, plain: &mut String, path: &mut String, leav
         return;
     }
     for (field, value) in message.fields() {
+        if leaves.len() >= LEAVES_MAX {
+            return;
+        }
         let lengths = (plain.len(), path.len());
         for text in [&mut *plain, &mut *path] {
             if !text.is_empty() {
@@ -91,7 +98,7 @@ fn collect(message: &DynamicMessage, plain: &mut String, path: &mut String, leav
         match value {
             Value::List(elements) => {
                 plain.push_str("[]");
-                for (i, element) in elements.iter().enumerate() {
+                for (i, element) in elements.iter().enumerate().take(LEAVES_MAX) {
                     let length = path.len();
                     path.push_str(&format!("[{i}]"));
                     match element {

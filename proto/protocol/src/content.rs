@@ -24,6 +24,12 @@ pub const OBSERVATION_TEXT_CHARS_MAX: usize = 2_000;
 /// Longest question or answer of a consultation, in characters: two pages.
 pub const QUESTION_CHARS_MAX: usize = 4_000;
 
+/// Most faults that are told of one content. Who opens a content opens what somebody else made: a mebibyte may hold half a
+/// million empty observations, each wrong in three ways.
+pub const FAULTS_MAX: usize = 256;
+/// Longest word on what is wrong, in characters.
+const WRONG_CHARS_MAX: usize = 200;
+
 /// One thing that is wrong with a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldFault {
@@ -141,22 +147,23 @@ impl Check<'_> {
             self.subject("subject", subject, true);
         }
         self.count("authority", content.authority.len(), 0, 8);
-        for (i, authority) in content.authority.iter().enumerate() {
+        // Of more than there may be, those beyond are not looked at.
+        for (i, authority) in content.authority.iter().enumerate().take(8) {
             self.authority(&format!("authority[{i}]"), authority);
         }
         self.count("measures", content.measures.len(), 0, 8);
-        for (i, measure) in content.measures.iter().enumerate() {
+        for (i, measure) in content.measures.iter().enumerate().take(8) {
             self.measure(&format!("measures[{i}]"), measure);
         }
         self.count("observations", content.observations.len(), 0, OBSERVATIONS_MAX);
-        for (i, observation) in content.observations.iter().enumerate() {
+        for (i, observation) in content.observations.iter().enumerate().take(OBSERVATIONS_MAX) {
             self.observation(&format!("observations[{i}]"), observation);
         }
         if let Some(exploitation) = &content.exploitation {
             self.exploitation("exploitation", exploitation);
         }
         self.count("other_persons", content.other_persons.len(), 0, 16);
-        for (i, person) in content.other_persons.iter().enumerate() {
+        for (i, person) in content.other_persons.iter().enumerate().take(16) {
             let at = format!("other_persons[{i}]");
             self.known::<wire::PersonRole>(&at, "role", person.role);
             match &person.identity {
@@ -360,7 +367,7 @@ impl Check<'_> {
         self.known_or_absent::<wire::AgeBand>(at, "age_band", question.age_band);
         self.anonymous(&format!("{at}.setting"), &question.setting, 0, 200);
         self.count(&format!("{at}.observations"), question.observations.len(), 0, OBSERVATIONS_MAX);
-        for (i, observation) in question.observations.iter().enumerate() {
+        for (i, observation) in question.observations.iter().enumerate().take(OBSERVATIONS_MAX) {
             let at = format!("{at}.observations[{i}]");
             self.code(&format!("{at}.indicator"), LIST_INDICATOR, &observation.indicator);
             self.known::<wire::ObservationKind>(&at, "kind", observation.kind);
@@ -372,11 +379,11 @@ impl Check<'_> {
 
     fn advice(&mut self, at: &str, advice: &wire::Advice) {
         self.count(&format!("{at}.answers"), advice.answers.len(), 1, 10);
-        for (i, answer) in advice.answers.iter().enumerate() {
+        for (i, answer) in advice.answers.iter().enumerate().take(10) {
             self.anonymous(&format!("{at}.answers[{i}]"), answer, 1, QUESTION_CHARS_MAX);
         }
         self.count(&format!("{at}.next_steps"), advice.next_steps.len(), 0, 10);
-        for (i, step) in advice.next_steps.iter().enumerate() {
+        for (i, step) in advice.next_steps.iter().enumerate().take(10) {
             self.anonymous(&format!("{at}.next_steps[{i}]"), step, 1, 500);
         }
         self.known_or_absent::<wire::Function>(at, "better_function", advice.better_function);
@@ -404,14 +411,14 @@ impl Check<'_> {
 
     fn texts(&mut self, at: &str, texts: &[String], count_max: usize, chars_max: usize) {
         self.count(at, texts.len(), 0, count_max);
-        for (i, text) in texts.iter().enumerate() {
+        for (i, text) in texts.iter().enumerate().take(count_max) {
             self.text(&format!("{at}[{i}]"), text, 1, chars_max);
         }
     }
 
     fn codes(&mut self, at: &str, list: &str, codes: &[String], count_min: usize, count_max: usize) {
         self.count(at, codes.len(), count_min, count_max);
-        for (i, code) in codes.iter().enumerate() {
+        for (i, code) in codes.iter().enumerate().take(count_max) {
             self.code(&format!("{at}[{i}]"), list, code);
             if codes.iter().take(i).any(|earlier| earlier == code) {
                 self.fault(format!("{at}[{i}]"), format!("{code} stands twice"), "each code once");
@@ -506,7 +513,12 @@ impl Check<'_> {
     }
 
     fn fault(&mut self, field: impl Into<String>, wrong: impl Into<String>, allowed: impl Into<String>) {
-        self.faults.push(FieldFault::new(field, wrong, allowed));
+        if self.faults.len() < FAULTS_MAX {
+            // What was written stands in it at times, which may be as long as the content, or steer a terminal.
+            let visible = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+            let wrong: String = wrong.into().chars().take(WRONG_CHARS_MAX).map(visible).collect();
+            self.faults.push(FieldFault::new(field, wrong, allowed));
+        }
     }
 }
 
@@ -552,6 +564,20 @@ mod tests {
     #[test]
     fn a_right_content_has_no_fault() {
         check_faults(|_| {}, &[]);
+    }
+
+    #[test]
+    fn what_is_made_to_be_wrong_in_many_ways_and_at_length_is_told_in_bounds() {
+        let mut content = right();
+        content.observations = vec![wire::Observation::default(); 400_000];
+        content.other_persons = vec![wire::OtherPerson::default(); 100_000];
+        subject(&mut content).bsn = "9".repeat(1_000_000);
+        let activities = (0..200_000).map(|number: u32| format!("{number:x}"));
+        content.exploitation.get_or_insert_default().activities = activities.collect();
+        let faults = check(&content, &any_code, true);
+        assert!(faults.len() <= FAULTS_MAX, "{}", faults.len());
+        assert!(faults.iter().any(|fault| fault.field == "observations" && fault.wrong == "400000 of them"));
+        assert!(faults.iter().map(|fault| fault.to_string().len()).sum::<usize>() < 64 * 1024);
     }
 
     #[test]
