@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use seinpost_gateway::clock::Clock;
 use seinpost_gateway::config::{Config, Fault, Format, Sources};
 use seinpost_gateway::dev;
+use seinpost_gateway::fault;
 use seinpost_gateway::init;
 use seinpost_gateway::serve::{Gateway, NoStart, Options, check as check_files};
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,7 +116,20 @@ fn develop(arguments: &dev::Arguments) -> u8 {
     };
     match runtime.block_on(dev::run(arguments)) {
         Ok(()) => DONE,
-        Err(error) => failed("the development hub cannot go on", &error.to_string()),
+        Err(error) => {
+            let code = failed("the development hub cannot go on", &error.to_string());
+            let is_use = error.is::<dev::WrongUse>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(
+                        NoStart::Config(_)
+                            | NoStart::Adoption(_)
+                            | NoStart::Listen(..)
+                            | NoStart::Data(fault::Fault::InUse(_))
+                    )
+                );
+            if is_use { USE } else { code }
+        }
     }
 }
 

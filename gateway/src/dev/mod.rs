@@ -28,6 +28,11 @@ use crate::serve::{Gateway, Running};
 /// Whatever keeps `dev` from going on; it is told and ends the program.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What whoever started it has to mend: a folder or an address that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUse(String);
+
 /// Name of the log of a development hub.
 const ORIGIN: &str = "seinpost.test/dev";
 
@@ -116,13 +121,15 @@ fn world(arguments: &Arguments) -> Result<World, Failure> {
         let world = World::load(&folder)?;
         let listen = config(&world)?.listen;
         if arguments.listen.is_some_and(|wanted| wanted != listen && wanted.port() != 0) {
-            eprintln!("listening on {listen} as before: --listen counts the first time; another --dir makes another hub");
+            eprintln!(
+                "listening on {listen} as before: --listen counts the first time; another --dir makes another hub"
+            );
         }
         return Ok(world);
     }
     let listen = match arguments.listen {
         // What was asked for by name is given or refused; only the address that nobody asked for gives way.
-        Some(wanted) => free(wanted).map_err(|error| format!("cannot listen on {wanted}: {error}"))?,
+        Some(wanted) => free(wanted).map_err(|error| WrongUse(format!("cannot listen on {wanted}: {error}")))?,
         None => free(LISTEN).or_else(|_| free_port())?,
     };
     let metrics = free(METRICS).or_else(|_| free_port())?;
@@ -133,8 +140,8 @@ fn world(arguments: &Arguments) -> Result<World, Failure> {
         origin: ORIGIN.into(),
         now: Clock::system(None).reading(),
     };
-    World::make(&folder, &options)
-        .map_err(|fault| format!("{fault}\nhint: remove {}, or name another folder by --dir", folder.display()).into())
+    let made = World::make(&folder, &options);
+    Ok(made.map_err(|fault| WrongUse(format!("{fault}\nhint: name a folder that is new or empty by --dir")))?)
 }
 
 /// Returns the address wanted, with the port that the system chose where it was left open. It is written into the

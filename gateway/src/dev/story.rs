@@ -45,7 +45,9 @@ pub(super) async fn tell(world: &World, data: &Path, gateway: SocketAddr) -> Res
     let mayor = setup::client(world, "mayor-amsterdam")?;
     let auditor = setup::client(world, "auditor")?;
 
-    println!("\nA hub at {gateway}, and a covenant of the whole country that its registrars signed; the hub did not.\n");
+    println!(
+        "\nA hub at {gateway}, and a covenant of the whole country that its registrars signed; the hub did not.\n"
+    );
     let sent = send(&police).await?;
     refuse_the_mayor(&mayor, world).await?;
     let inbox = open_and_answer(&safe_home, &sent).await?;
@@ -78,7 +80,8 @@ async fn send(police: &Client) -> Result<Submitted, Failure> {
 
 async fn refuse_the_mayor(mayor: &Client, world: &World) -> Result<(), Failure> {
     step(2, "The mayor of the same town tries to read along");
-    let mailboxes = [("safe-home-amsterdam", "the safe home"), ("youth-care-amsterdam", "youth care, in the same town hall")];
+    let mailboxes =
+        [("safe-home-amsterdam", "the safe home"), ("youth-care-amsterdam", "youth care, in the same town hall")];
     for (identity, whose) in mailboxes {
         let request = wire::ReceiveRequest { address: Some(world.address(identity)?.into()), after: 0, seen_size: 0 };
         match ExchangeServiceClient::new(mayor.channel()).receive(request).await {
@@ -120,7 +123,10 @@ fn read(signal: &ReceivedSignal) -> Result<(), Failure> {
     let name = name.map(|name| format!("{} {}", name.given.join(" "), name.family)).unwrap_or_default();
     let place = &signal.arrived.place;
     say(&format!("proven       number {} in its mailbox, record {} of the log", place.number, place.index));
-    say(&format!("opened       \"{name}\", {} observations: what the signed header commits to", content.observations.len()));
+    say(&format!(
+        "opened       \"{name}\", {} observations: what the signed header commits to",
+        content.observations.len()
+    ));
     Ok(())
 }
 
@@ -136,7 +142,8 @@ async fn ladder(police: &Client, sent: &Submitted) -> Result<(), Failure> {
         };
         say(&format!("hub          {what}, record {}", step.index));
     }
-    let answered = shown.recipients.iter().find_map(|recipient| recipient.answer.as_ref().map(|answer| (recipient, answer)));
+    let answered =
+        shown.recipients.iter().find_map(|recipient| recipient.answer.as_ref().map(|answer| (recipient, answer)));
     let Some((recipient, answer)) = answered.filter(|(recipient, _)| recipient.answer_is_verified) else {
         return Err("the answer is not there, or its signature does not hold".into());
     };
@@ -195,7 +202,10 @@ async fn audit(auditor: &Client) -> Result<(), Failure> {
         return Err(format!("the log does not hold: {fault}").into());
     }
     let records: u64 = report.events.values().sum();
-    say(&format!("holds        {records} records opened, {} signatures verified, root {}", report.items_verified, report.checkpoint.root));
+    say(&format!(
+        "holds        {records} records opened, {} signatures verified, root {}",
+        report.items_verified, report.checkpoint.root
+    ));
     for not in &report.not_checked {
         say(&format!("not checked  {not}"));
     }
