@@ -130,7 +130,15 @@ impl Client {
             let question = question.clone();
             async move { connection.exchange().get_item(request(question)).await }
         };
-        let answer = self.inner.connection.ask(ask).await?;
+        let answer = match self.inner.connection.ask(ask).await {
+            Ok(answer) => answer,
+            Err(none @ Error::NotFound(_)) => {
+                // An older copy of the log does not know what came later; it is not believed before it shows its end.
+                self.checkpoint().await?;
+                return Err(none);
+            }
+            Err(error) => return Err(error),
+        };
         let item = answer.item.ok_or_else(|| Error::not_verified("ITEM", "the gateway's answer holds no item"))?;
         let item = Item::parse(item, self.origin()).map_err(|bad| {
             Error::not_verified(bad.reason(), format!("the item from the gateway is not right: {bad}"))

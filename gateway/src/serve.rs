@@ -374,7 +374,7 @@ impl Start {
         let intake = Intake::new(Crls::new(adopted.crls.clone()), forked);
         let desk = Arc::new(Desk {
             origin: config.origin.clone(),
-            now: now.clone(),
+            clock: clock.clone(),
             covenants: covenants.clone(),
             intake: intake.clone(),
             sequencer: sequencer.clone(),

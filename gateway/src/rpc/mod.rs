@@ -36,6 +36,7 @@ use tonic::{Request, Status};
 use crate::adopt::Covenants;
 use crate::applier::Applied;
 use crate::authorize::{REQUEST_BYTES_MAX, SUBMISSION_BYTES_MAX};
+use crate::clock::Clock;
 use crate::commit::{BlobKind, Entry};
 use crate::errors::{Refused, fault};
 use crate::health::Intake;
@@ -45,7 +46,6 @@ use crate::log::LogSigner;
 use crate::mailbox::Mailboxes;
 use crate::sequencer::{Outcome, Sequencer};
 use crate::store::Reader;
-use crate::tls::Now;
 use crate::tree::TreeMemory;
 
 use receipts::Against;
@@ -59,7 +59,7 @@ pub struct Desk {
     /// Name of the log.
     pub origin: String,
     /// Reads the time.
-    pub now: Now,
+    pub clock: Clock,
     /// The covenants that rule or will.
     pub covenants: Covenants,
     /// Whether items are taken at present.
@@ -103,9 +103,16 @@ pub fn services(desk: &Arc<Desk>) -> Routes {
 }
 
 impl Desk {
-    /// Returns the time.
+    /// Returns the time, in doubt or not: for what is only read.
     fn now(&self) -> Timestamp {
-        (self.now)()
+        self.clock.reading()
+    }
+
+    /// Returns the time by which what is new is judged. A hub that doubts its clock must not call an item too old or from
+    /// ahead: that would be its last word on it, and the item comes again when the clock is right.
+    fn time_for_intake(&self) -> Result<Timestamp, Refused> {
+        self.intake.check()?;
+        self.clock.now().map_err(|_| Refused::of("CLOCK_DOUBT"))
     }
 
     /// Runs what reads disk or store away from the threads that serve everybody.

@@ -66,8 +66,7 @@ async fn take(desk: &Arc<Desk>, caller: &Caller, parsed: Parsed, pin: u64) -> Re
         Known::Recorded(index) => return recorded(desk, index, pin).await,
         Known::OtherBytes(own) => return Err(own.taken_id(desk).await),
     };
-    desk.intake.check()?;
-    let mut timely = fresh.timely(desk.now())?;
+    let mut timely = fresh.timely(desk.time_for_intake()?)?;
     for _ in 0..JUDGED_MAX {
         let covenant = desk.covenants.ruling(desk.now());
         let signed = timely.certified(desk, covenant).await?.signed()?;
