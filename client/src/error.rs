@@ -57,6 +57,12 @@ pub enum Kind {
     Fault,
 }
 
+/// Writes what the other side says so that it steers no terminal: it need not be the hub that one hopes for.
+fn printable(text: &str) -> String {
+    let visible = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    text.chars().map(visible).collect()
+}
+
 impl Error {
     /// Returns which kind of error it is.
     #[must_use]
@@ -123,21 +129,23 @@ impl Error {
             return Self::Unreachable(Unreachable::new(deepest(status)));
         }
         let details = status.get_error_details();
-        let reason = details.error_info().map(|info| info.reason.clone());
-        let message = status.message().to_owned();
+        let reason = details.error_info().map(|info| printable(&info.reason));
+        let message = printable(status.message());
         match status.code() {
             Code::InvalidArgument | Code::FailedPrecondition | Code::AlreadyExists | Code::OutOfRange => {
                 Self::Refused(Refusal {
                     by: By::Gateway,
                     reason: reason.unwrap_or_else(|| format!("{:?}", status.code())),
                     message,
-                    nearest_rule: details.error_info().and_then(|info| info.metadata.get("nearest_rule").cloned()),
+                    nearest_rule: details
+                        .error_info()
+                        .and_then(|info| info.metadata.get("nearest_rule").map(|rule| printable(rule))),
                     violations: details
                         .bad_request()
                         .map(|bad| &bad.field_violations[..])
                         .unwrap_or_default()
                         .iter()
-                        .map(|violation| Fault::new(&violation.field, &violation.description))
+                        .map(|violation| Fault::new(printable(&violation.field), printable(&violation.description)))
                         .collect(),
                 })
             }
@@ -275,4 +283,17 @@ pub struct NotAllowed {
     pub reason: Option<String>,
     /// What is not allowed.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_other_side_says_steers_no_terminal() {
+        let error = Error::from_status(&tonic::Status::not_found("none\u{1b}[2J\u{7}\nsuch"));
+        assert!(
+            matches!(&error, Error::NotFound(what) if what.starts_with("none") && !what.contains(char::is_control))
+        );
+    }
 }

@@ -328,7 +328,8 @@ impl Mailbox {
                 Ok(None) => {}
                 Err(Error::Unreachable(trouble)) if trouble.automatic => {
                     self.stream = None;
-                    tokio::time::sleep(trouble.retry_after.unwrap_or(self.wait)).await;
+                    // The hub may ask for patience, but not for so much that nobody asks any more.
+                    tokio::time::sleep(trouble.retry_after.unwrap_or(self.wait).min(WAIT_MAX)).await;
                     self.wait = (self.wait * 2).min(WAIT_MAX);
                 }
                 Err(error) => {
