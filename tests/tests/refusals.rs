@@ -373,7 +373,7 @@ async fn a_signal_is_sealed_to_a_key_statement_that_counts_or_refused() {
     scene.safe_home.withdraw_key().await.unwrap();
     let withdrawn = scene.safe_home.sealing_keys().list().unwrap().last().unwrap().digest;
     let status = sealed_to(withdrawn).await.unwrap_err();
-    refused(&status, Code::FailedPrecondition, "KEY_WITHDRAWN");
+    refused(&status, Code::FailedPrecondition, "KEY_UNKNOWN");
     let status = sealed_to(superseded.statement).await.unwrap_err();
     refused(&status, Code::FailedPrecondition, "KEY_WITHDRAWN");
     // The sender's own client sees that before it seals.
