@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use prost::Message as _;
+use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::ItemId;
 use seinpost_protocol::wire;
 
@@ -16,6 +17,9 @@ use crate::files::{self, Mode};
 /// A submission is at most 1.25 MiB on the wire.
 const SUBMISSION_BYTES_MAX: usize = 1_310_720;
 const EXTENSION: &str = "submission";
+/// Beside a submission: the digest of the file that it was made from, so that a person who sends the file again, not
+/// knowing what became of it, sends the same item and not a second one.
+const SOURCE: &str = "source";
 
 /// The folder of finished submissions that have no receipt yet.
 #[derive(Debug, Clone)]
@@ -52,6 +56,24 @@ impl Outbox {
         files::write(&path, &waiting.request.encode_to_vec(), Mode::Secret)
     }
 
+    /// Writes a finished submission together with the digest of what it was made from.
+    pub(crate) fn put_made_from(&self, waiting: &Waiting, source: &Digest) -> Result<()> {
+        // First the note: one that belongs to nothing does no harm, a submission without it would be made again.
+        files::write(&self.source_path(&waiting.id), source.to_string().as_bytes(), Mode::Secret)?;
+        self.put(waiting)
+    }
+
+    /// Finds what waits and was made from this.
+    pub(crate) fn made_from(&self, source: &Digest) -> Result<Option<Waiting>> {
+        for waiting in self.waiting()? {
+            let noted = files::read_if_there(&self.source_path(&waiting.id), 64)?;
+            if noted.is_some_and(|noted| noted == source.to_string().as_bytes()) {
+                return Ok(Some(waiting));
+            }
+        }
+        Ok(None)
+    }
+
     /// Lists what waits, oldest first.
     ///
     /// # Errors
@@ -62,7 +84,13 @@ impl Outbox {
 
     /// Forgets a submission whose receipt is kept, or that was refused for good.
     pub(crate) fn remove(&self, id: &ItemId) -> Result<()> {
-        files::remove(&self.path(id))
+        files::remove(&self.path(id))?;
+        let source = self.source_path(id);
+        if source.exists() { files::remove(&source) } else { Ok(()) }
+    }
+
+    fn source_path(&self, id: &ItemId) -> PathBuf {
+        self.folder.join(format!("{id}.{SOURCE}"))
     }
 
     fn path(&self, id: &ItemId) -> PathBuf {
@@ -108,6 +136,21 @@ mod tests {
         assert_eq!(found[1].request, second.request);
         outbox.remove(&first.id).expect("removed");
         assert_eq!(outbox.waiting().expect("read").len(), 1);
+    }
+
+    #[test]
+    fn what_was_made_from_a_file_is_found_by_it_until_it_is_removed() {
+        let state = tempfile::tempdir().expect("a folder");
+        let outbox = Outbox::open(state.path()).expect("opened");
+        let (first, second) = (waiting(FIRST, b"one"), waiting(SECOND, b"two"));
+        let (file, other) = (Digest::of(b"a file"), Digest::of(b"another"));
+        outbox.put(&first).expect("written");
+        outbox.put_made_from(&second, &file).expect("written");
+        let found = |source| outbox.made_from(source).expect("read").map(|waiting| waiting.id);
+        assert_eq!((found(&file), found(&other)), (Some(second.id), None));
+        outbox.remove(&second.id).expect("removed");
+        assert_eq!(found(&file), None);
+        assert_eq!(std::fs::read_dir(state.path().join("outbox")).expect("a folder").count(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use seinpost_client::content::draft::{TYPES, type_code};
 use seinpost_protocol::wire::SignalType;
+use seinpost_tests::harness::hostile::{HostileHub, Lies};
 use seinpost_tests::harness::hub::Hub;
 use seinpost_tests::harness::process::client_binary;
 use seinpost_tests::harness::world::now;
@@ -328,6 +329,33 @@ async fn each_exit_code_says_what_can_be_done_about_it() {
     assert!(ran.err.contains("try again"), "{}", ran.err);
     let checked = seinpost(&hub, POLICE, &["check"]).ends(5);
     assert!(checked.out.contains("failed   gateway"), "{}", checked.out);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_sent_again_because_no_answer_came_is_one_signal() {
+    let hub = Hub::start().await;
+    publish(&hub, &[POLICE, SAFE_HOME]);
+    write(&hub, "signal.json", &hub.example(SignalType::ExploitationSignal).to_string());
+    // The hub accepts it, and the answer is lost on the way.
+    let lossy = HostileHub::start(
+        &hub,
+        Lies::none().on_the_way_out(|call, message| if call.is("Submit", POLICE) { vec![] } else { vec![message] }),
+    )
+    .await;
+    let text = std::fs::read_to_string(hub.world().profile(POLICE)).unwrap();
+    let text = text.replace(&hub.address().to_string(), &lossy.address().to_string());
+    let profile = hub.world().profile(POLICE).with_file_name("lossy.toml");
+    std::fs::write(&profile, text).unwrap();
+    let arguments = ["send", "signal.json", "--profile", profile.to_str().unwrap()];
+    let lost = seinpost(&hub, POLICE, &arguments);
+    assert_ne!(lost.code, Some(0), "{}", lost.out);
+    assert_eq!(seinpost(&hub, POLICE, &["list", "--quiet"]).ends(0).out.lines().count(), 1);
+
+    let again = seinpost(&hub, POLICE, &["send", "signal.json", "--quiet"]).ends(0).out;
+    assert_eq!(seinpost(&hub, POLICE, &["list", "--quiet"]).ends(0).out, again);
+    // Once it is known to have been accepted, the same text is another signal if it is sent again.
+    assert_ne!(seinpost(&hub, POLICE, &["send", "signal.json", "--quiet"]).ends(0).out, again);
     hub.end().await;
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prost::Message as _;
 use seinpost_protocol::address::function_code;
 use seinpost_protocol::content::CONTENT_BYTES_MAX;
+use seinpost_protocol::digest::Digest;
 use seinpost_protocol::wire;
 
 use super::args::{Receive, Send};
@@ -21,7 +22,7 @@ use crate::content::{self, Check};
 use crate::error::{Error, Fault, Result};
 use crate::inbox::{Inbox, describe};
 use crate::receive::{Received, ReceivedSignal, SignalContent, Start};
-use crate::send::{KeepCopy, Plan, Submitted};
+use crate::send::{Plan, Submitted};
 
 /// Largest file that is read as a signal: JSON takes a few times the bytes of its content.
 const FILE_BYTES_MAX: u64 = 4 * CONTENT_BYTES_MAX as u64;
@@ -31,6 +32,15 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
     let deed = "the signal cannot be sent";
     let text = read(&arguments.file).doing(deed)?;
     let covenant = client.refresh_covenant().await.doing(deed)?;
+    let source = Digest::of(text.as_bytes());
+    if !arguments.dry_run
+        && let Some(waiting) = client.outbox().made_from(&source).doing(deed)?
+    {
+        printer.note("this file was signed before and never acknowledged: the same item is sent, not a second one");
+        let submitted = client.submit(waiting).await.doing(deed)?;
+        accepted(&submitted, printer);
+        return Ok(report::DONE);
+    }
     let listed = covenant.may_use_bsn(client.address());
     let codes = |list: &str, code: &str| covenant.code(list, code).is_some();
     let writer = Writer { bsn_allowed: listed || arguments.bsn_allowed };
@@ -75,8 +85,9 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
         }
     }
     let check = Check { bsn_allowed: arguments.bsn_allowed };
-    let submitted =
-        client.send_planned(&plan, &content::encode(&draft.content), &check, KeepCopy::No).await.doing(deed)?;
+    let waiting = client.seal(&plan, &content::encode(&draft.content), &check).await.doing(deed)?;
+    client.outbox().put_made_from(&waiting, &source).doing(deed)?;
+    let submitted = client.submit(waiting).await.doing(deed)?;
     accepted(&submitted, printer);
     Ok(report::DONE)
 }

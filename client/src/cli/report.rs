@@ -59,7 +59,9 @@ pub(super) fn report(deed: &str, error: &Error) -> u8 {
             if let Some(wait) = trouble.retry_after {
                 text.push_str(&format!("  the gateway asks to wait {} s\n", wait.as_secs().max(1)));
             }
-            text.push_str("  hint: try again; what was sent stays in the outbox, and a repeat is never sent twice\n");
+            text.push_str(
+                "  hint: try again; what was signed stays in the outbox, and the same file is never sent twice\n",
+            );
         }
         Error::NotAllowed(refusal) => {
             let what = refusal.to_string();
