@@ -4,7 +4,7 @@
 //! all the project's commands: 0 done, 2 wrong use or configuration, 70 a fault of ours.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -184,7 +184,7 @@ fn check(arguments: &Check) -> u8 {
         Err(faults) => return unusable(&faults),
     };
     for (name, value, origin) in sources.listing() {
-        println!("{name} = {value}  (from {origin})");
+        say(&format!("{name} = {value}  (from {origin})"));
     }
     let config = match sources.config() {
         Ok(config) => config,
@@ -192,7 +192,7 @@ fn check(arguments: &Check) -> u8 {
     };
     match check_files(&config, Clock::system(None).reading()) {
         Ok(()) => {
-            println!("ok: a gateway can start with this, as far as can be seen without opening its log");
+            say("ok: a gateway can start with this, as far as can be seen without opening its log");
             DONE
         }
         Err(causes) => {
@@ -206,7 +206,7 @@ fn check(arguments: &Check) -> u8 {
 fn begin(arguments: &Init) -> u8 {
     match init::write(&arguments.dir, &arguments.origin) {
         Ok(vkey) => {
-            println!("origin = {}\nvkey = {vkey}", arguments.origin);
+            say(&format!("origin = {}\nvkey = {vkey}", arguments.origin));
             eprintln!(
                 "Give both to the registrars. Put hub.toml, covenants/, crls/, tls.pem and tls.key beside it, then:"
             );
@@ -218,6 +218,11 @@ fn begin(arguments: &Init) -> u8 {
             USE
         }
     }
+}
+
+/// Prints a line; a reader that has seen enough (`| head`) is no fault.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Begins to write the operator's log to stderr.

@@ -5,6 +5,14 @@
 //! the hub keeps stands apart from what the agencies keep, so that a reader can search the hub's folder for a name.
 //! It never decides anything that the serving rooms decide, and nothing outside this folder may know it.
 
+/// Prints a line of the story; whoever looked away (`| head`) does not end the hub by it.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod search;
 mod setup;
 mod story;

@@ -62,27 +62,27 @@ pub(super) async fn publish_keys(world: &World) -> Result<(), Failure> {
 
 /// Prints what the reader can try now, as each of the three kinds of people; every line works as pasted.
 pub(super) fn print_commands(world: &World, running: &Running, log: &Path, told: Option<&Told>) {
-    println!("\nThe hub serves at {} and keeps serving until you press Ctrl-C.", running.address());
-    println!("Its log goes to {}.", log.display());
-    println!("In another terminal:\n");
-    println!("  . {}\n", shell_word(&world.folder().join("env.sh")));
-    println!("  # as an agency");
-    println!("  as police-amsterdam seinpost template EXPLOITATION_SIGNAL > signal.json");
-    println!("  as police-amsterdam seinpost send signal.json --dry-run");
-    println!("  as police-amsterdam seinpost send signal.json");
-    println!("  as safe-home-amsterdam seinpost receive --show --ack");
-    println!("  as police-amsterdam seinpost list");
+    tell!("\nThe hub serves at {} and keeps serving until you press Ctrl-C.", running.address());
+    tell!("Its log goes to {}.", log.display());
+    tell!("In another terminal:\n");
+    tell!("  . {}\n", shell_word(&world.folder().join("env.sh")));
+    tell!("  # as an agency");
+    tell!("  as police-amsterdam seinpost template EXPLOITATION_SIGNAL > signal.json");
+    tell!("  as police-amsterdam seinpost send signal.json --dry-run");
+    tell!("  as police-amsterdam seinpost send signal.json");
+    tell!("  as safe-home-amsterdam seinpost receive --show --ack");
+    tell!("  as police-amsterdam seinpost list");
     if let Some(told) = told {
-        println!("  as police-amsterdam seinpost status {}", told.signal);
-        println!("  as police-amsterdam seinpost verify {}", shell_word(&told.receipt));
+        tell!("  as police-amsterdam seinpost status {}", told.signal);
+        tell!("  as police-amsterdam seinpost verify {}", shell_word(&told.receipt));
     }
-    println!("  as police-amsterdam seinpost check\n");
-    println!("  # as an operator");
-    println!("  as operator seinpost ops deliveries");
+    tell!("  as police-amsterdam seinpost check\n");
+    tell!("  # as an operator");
+    tell!("  as operator seinpost ops deliveries");
     if let Some(metrics) = running.metrics_address() {
-        println!("  curl -s http://{metrics}/metrics");
+        tell!("  curl -s http://{metrics}/metrics");
     }
-    println!("\n  # as an auditor");
-    println!("  as auditor seinpost audit verify");
-    println!("  as auditor seinpost covenant show rules --filter SAFE_HOME\n");
+    tell!("\n  # as an auditor");
+    tell!("  as auditor seinpost audit verify");
+    tell!("  as auditor seinpost covenant show rules --filter SAFE_HOME\n");
 }

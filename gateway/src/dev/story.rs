@@ -45,9 +45,7 @@ pub(super) async fn tell(world: &World, data: &Path, gateway: SocketAddr) -> Res
     let mayor = setup::client(world, "mayor-amsterdam")?;
     let auditor = setup::client(world, "auditor")?;
 
-    println!(
-        "\nA hub at {gateway}, and a covenant of the whole country that its registrars signed; the hub did not.\n"
-    );
+    tell!("\nA hub at {gateway}, and a covenant of the whole country that its registrars signed; the hub did not.\n");
     let sent = send(&police).await?;
     refuse_the_mayor(&mayor, world).await?;
     let inbox = open_and_answer(&safe_home, &sent).await?;
@@ -230,9 +228,9 @@ async fn audit_a_spoilt_copy(auditor: &Client) -> Result<(), Failure> {
 }
 
 fn step(number: u32, title: &str) {
-    println!("{number}. {title}");
+    tell!("{number}. {title}");
 }
 
 fn say(text: &str) {
-    println!("     {text}");
+    tell!("     {text}");
 }
