@@ -317,7 +317,7 @@ impl fmt::Display for Proven {
             }
             Self::Entitled { covenant, lists } => write!(
                 f,
-                "by covenant {covenant} and {} revocation list(s) of that time, that key could sign for that address",
+                "by covenant {covenant} and the revocation lists of that time ({}), that key could sign for that address",
                 lists.len()
             ),
         }
