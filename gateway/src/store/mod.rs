@@ -28,7 +28,7 @@ use crate::commit::{BlobKind, Durable, Entry, Position};
 use crate::fault::Fault;
 
 pub use memory::MemoryStore;
-pub use sled::SledStore;
+pub use self::sled::SledStore;
 
 /// Most entries that one call of [`Reader::entries`] returns: with records of the largest size some 32 MiB, in practice two.
 pub const ENTRIES_MAX: u64 = 4096;

@@ -485,3 +485,9 @@ impl Reader for SledReader {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Opens the database of a store that is not open, for tests that spoil it behind the store's back.
+#[cfg(test)]
+pub(super) fn behind_its_back(folder: &Path) -> Db {
+    sled::Config::new().path(folder).segment_size(SEGMENT_BYTES).open().expect("the database can be opened")
+}

@@ -153,7 +153,7 @@ fn a_store_with_any_bit_flipped_or_any_end_missing_gives_right_answers_after_sta
 
 /// Removes what stands under a key, behind the store's back.
 fn remove(data: &Path, key: &[&[u8]]) {
-    let db = sled::Config::new().path(data.join("store/0")).segment_size(8 << 20).open().unwrap();
+    let db = super::sled::behind_its_back(&data.join("store/0"));
     assert!(db.remove(key.concat()).unwrap().is_some());
     db.flush().unwrap();
 }
@@ -179,7 +179,7 @@ fn a_lost_value_is_a_fault_and_not_an_unknown_record_and_start_notices_it() {
 fn start_notices_whatever_key_is_lost() {
     let (data, journal, commits) = filled();
     let keys: Vec<_> = {
-        let db = sled::Config::new().path(data.path().join("store/0")).segment_size(8 << 20).open().unwrap();
+        let db = super::sled::behind_its_back(&data.path().join("store/0"));
         db.iter().keys().map(Result::unwrap).collect()
     };
     let whole = contents(data.path());
