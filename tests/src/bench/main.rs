@@ -89,6 +89,8 @@ fn main() -> ExitCode {
         None => runtime.block_on(measure(&arguments)),
         Some(server) => runtime.block_on(serve(server)),
     };
+    // A server that failed still listens to its parent on a thread of its own; there is nothing to wait for.
+    runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -55,8 +55,8 @@ fn config(tls: &Path, root: Vec<u8>) -> Result<rustls::ServerConfig, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(root))?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-    let chain = CertificateDer::pem_file_iter(tls.join("tls.pem"))?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(tls.join("tls.key"))?;
+    let chain = CertificateDer::pem_file_iter(tls.join("server.pem"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(tls.join("server.key"))?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
