@@ -364,6 +364,103 @@ async fn commitments(hub: &Hub) -> Vec<Digest> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_is_wrong_in_any_part_is_refused() {
+    let hub = scene().await;
+    let police = hub.open("police-amsterdam");
+    let other = send(&hub, &police).await.unwrap();
+    let other = seinpost_client::verify::ReceiptFile::read(&other.receipt).unwrap().receipt;
+    type Spoil = Arc<dyn Fn(&mut wire::Receipt) + Send + Sync>;
+    let flip = |bytes: &Bytes, at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        Bytes::from(bytes)
+    };
+    let cases: Vec<(&str, Spoil)> = vec![
+        ("another index", Arc::new(|receipt| receipt.index += 1)),
+        ("a flipped bit of the record", Arc::new(move |receipt| receipt.record = flip(&receipt.record, receipt.record.len() - 1))),
+        ("a flipped bit of the salt", Arc::new(move |receipt| receipt.salt = flip(&receipt.salt, 0))),
+        ("another commitment", Arc::new(move |receipt| receipt.commitment = flip(&receipt.commitment, 0))),
+        ("a flipped bit of the proof", Arc::new(move |receipt| receipt.proof[0] = flip(&receipt.proof[0], 0))),
+        ("a shorter proof", Arc::new(|receipt| drop(receipt.proof.pop()))),
+        ("a longer proof", Arc::new(|receipt| receipt.proof.push(Bytes::from_static(&[1; 32])))),
+        ("a checkpoint that the log did not sign", Arc::new(move |receipt| receipt.checkpoint = flip(&receipt.checkpoint, receipt.checkpoint.len() - 3))),
+        ("no checkpoint", Arc::new(|receipt| receipt.checkpoint.clear())),
+        ("no record, as if erased", Arc::new(|receipt| { receipt.record.clear(); receipt.salt.clear(); receipt.erased_by = "TRAFFIC_6_MONTHS".to_owned() })),
+        ("the receipt of another item", Arc::new(move |receipt| *receipt = other.clone())),
+        ("none", Arc::new(|receipt| *receipt = wire::Receipt::default())),
+    ];
+    let mut believed = Vec::new();
+    for (what, spoil) in cases {
+        let lies = Lies::none().on_the_way_out(move |call, message| match call.is("Submit", "police-amsterdam") {
+            true => vec![change(&message, |answer: &mut wire::SubmitResponse| spoil(answer.receipt.as_mut().unwrap()))],
+            false => vec![message],
+        });
+        let liar = HostileHub::start(&hub, lies).await;
+        let police = hub.open_at("police-amsterdam", liar.address());
+        match send(&hub, &police).await {
+            Err(error) if error.kind() == Kind::NotVerified => {}
+            other => believed.push(format!("{what}: {:?}", other.map(|sent| sent.index).map_err(|error| error.to_string()))),
+        }
+        assert!(!police.outbox().waiting().unwrap().is_empty(), "{what}: it waits for a receipt that holds");
+    }
+    assert!(believed.is_empty(), "{believed:#?}");
+    // From the honest hub every one of them earns its receipt after all.
+    let sent = police.send_waiting().await.unwrap();
+    assert_eq!(sent.iter().filter(|(_, sent)| sent.is_ok()).count(), 12);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_head_that_is_wrong_in_any_part_is_refused() {
+    let hub = scene().await;
+    send(&hub, &hub.open("police-amsterdam")).await.unwrap();
+    let log = PrivateLog::of(&hub, &[]);
+    let police = hub.world().address("police-amsterdam").unwrap();
+    let forge = Forge::of(&hub, "police-amsterdam").await;
+    let note = forge.client.checkpoint().await.unwrap().note;
+    type Spoil = Arc<dyn Fn(&mut wire::MailboxHead) + Send + Sync>;
+    let cases: Vec<(&str, bool, Spoil)> = vec![
+        ("signed by an agency", false, Arc::new(|_| {})),
+        ("of another mailbox", true, Arc::new(move |head| head.address = Some(police.into()))),
+        ("of another log", true, Arc::new(|head| head.log_origin = "seinpost.test/other".to_owned())),
+        ("of an hour ago", true, Arc::new(|head| head.time = Some((now() - Duration::from_secs(3600)).into()))),
+        ("of tomorrow", true, Arc::new(|head| head.time = Some((now() + Duration::from_secs(86_400)).into()))),
+        ("whose last record lies beyond its tree", true, Arc::new(|head| head.last_index += 1_000_000)),
+        ("that begins behind its end", true, Arc::new(|head| head.first_number = head.last_number + 2)),
+        ("whose checkpoint the log did not sign", true, Arc::new(move |head| {
+            let mut bytes = note.to_vec();
+            let at = bytes.len() - 3;
+            bytes[at] ^= 1;
+            head.checkpoint = bytes.into();
+        })),
+    ];
+    let mut believed = Vec::new();
+    for (what, by_the_log, spoil) in cases {
+        let (log, forge_key) = (log.clone(), forge.client.clone());
+        let lies = receiving("safe-home-amsterdam", move |mut message| {
+            if let Some(Message::MailboxHead(item)) = &mut message.message {
+                let mut head = wire::MailboxHead::decode(item.payload.clone()).unwrap();
+                spoil(&mut head);
+                *item = match by_the_log {
+                    true => log.sign(ItemType::MailboxHead, &head),
+                    false => forge_key.identity().sign(ItemType::MailboxHead, head.encode_to_vec().into()).unwrap(),
+                };
+            }
+            vec![message]
+        });
+        let liar = HostileHub::start(&hub, lies).await;
+        let safe_home = hub.open_at("safe-home-amsterdam", liar.address());
+        let mut mailbox = agency::mailbox(&safe_home).await.unwrap();
+        match agency::next(&mut mailbox).await {
+            Err(error) if error.kind() == Kind::NotVerified => {}
+            _ => believed.push(what),
+        }
+    }
+    assert!(believed.is_empty(), "{believed:#?}");
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_statement_of_the_hubs_own_making_is_not_sealed_to() {
     let hub = scene().await;
     // A key of which the hub has the private half, in the safe home's name, signed by whatever key the hub can get:
