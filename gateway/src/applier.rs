@@ -28,10 +28,14 @@ const COMMITS_PER_BATCH_MAX: usize = 512;
 const BATCHES_BEHIND_MAX: usize = 4;
 /// Bytes of commits that may wait, since each holds its items and content.
 const BYTES_BEHIND_MAX: usize = 64 * 1024 * 1024;
+/// After a batch it lets so much time pass, so that under load the next one holds many commits. Each batch makes sled write
+/// its log twice and wait for the disk, on which the journal's answers wait too; a recipient hears at most so much later.
+const BREATH: Duration = Duration::from_millis(10);
 /// When nothing came for so long, what was applied is made lasting; until then the journal alone is.
 const REST: Duration = Duration::from_millis(200);
-/// At the latest after so many batches what was applied is made lasting, so that a restart has little to catch up on.
-const BATCHES_UNSYNCED_MAX: usize = 64;
+/// At the latest after so many batches what was applied is made lasting, so that a restart has little to catch up on: some
+/// seconds of a busy hub. More often would take the disk from the journal, on which answers wait.
+const BATCHES_UNSYNCED_MAX: usize = 256;
 
 /// The sequencer's end: hands commits over.
 pub struct Applier {
@@ -127,6 +131,7 @@ impl Work {
             let closed = matches!(taken, Taken::Closed);
             if let Taken::Some(batch) = taken {
                 last = self.apply(batch)?;
+                std::thread::sleep(BREATH);
                 unsynced += 1;
                 if unsynced < BATCHES_UNSYNCED_MAX {
                     continue;
@@ -147,16 +152,17 @@ impl Work {
         let (commits, events): (Vec<Durable>, Vec<Vec<Event>>) = batch.into_iter().unzip();
         self.store.apply(&commits)?;
         let mut touched: BTreeSet<Address> = BTreeSet::new();
-        let size = {
+        // Commit by commit, so that nobody who asks the state waits for a whole batch.
+        for events in &events {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            for event in events.iter().flatten() {
-                apply(&mut state, event);
-                if let (Audience::Address(address), Some(_)) = (event.audience, event.mailbox) {
-                    touched.insert(address);
-                }
+            events.iter().for_each(|event| apply(&mut state, event));
+        }
+        for event in events.iter().flatten() {
+            if let (Audience::Address(address), Some(_)) = (event.audience, event.mailbox) {
+                touched.insert(address);
             }
-            state.size()
-        };
+        }
+        let size = commits.last().map_or(0, |last| last.size());
         self.size.send_replace(size);
         self.mailboxes.wake(touched);
         metrics::gauge!("seinpost_applied_records").set(size as f64);
