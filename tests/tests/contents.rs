@@ -187,11 +187,20 @@ async fn a_content_with_more_or_less_than_its_profile_or_no_content_at_all_is_an
 async fn a_content_in_a_larger_class_than_it_needs_is_not_taken_for_another() {
     let scene = Scene::set().await;
     // Every size class is carried, and what fits in a smaller one is the sender's waste, not the hub's concern.
-    for (class, bytes) in [(SizeClass::Kib16, 5_000), (SizeClass::Kib64, 20_000), (SizeClass::Kib256, 100_000), (SizeClass::Kib1024, 900_000)] {
+    for (class, bytes) in [
+        (SizeClass::Kib16, 5_000),
+        (SizeClass::Kib64, 20_000),
+        (SizeClass::Kib256, 100_000),
+        (SizeClass::Kib1024, 900_000),
+    ] {
         let open = scene.signal_of(&vec![b'x'; bytes]);
         assert_eq!(open.header.size_class(), class);
         let signal = scene.sent(open.seal()).await;
-        assert_eq!(signal.content.answer(), Some(AnswerCode::ProfileViolation), "{class:?}: it opened, and is no content");
+        assert_eq!(
+            signal.content.answer(),
+            Some(AnswerCode::ProfileViolation),
+            "{class:?}: it opened, and is no content"
+        );
     }
     scene.hub.end().await;
 }
@@ -202,7 +211,10 @@ async fn a_key_that_does_not_open_is_told_to_the_sender_and_a_new_key_is_sealed_
     // The safe home loses its private keys, as when a disk dies; what was sealed to them it can never open.
     let sent = agency::send(&scene.police.client, &scene.example()).await.unwrap();
     let state = &scene.safe_home.profile().state;
-    let seeds: Vec<_> = walk(&state.join("keys")).into_iter().filter(|path| path.extension().is_some_and(|end| end == "seed")).collect();
+    let seeds: Vec<_> = walk(&state.join("keys"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "seed"))
+        .collect();
     assert_eq!(seeds.len(), 1);
     std::fs::remove_file(&seeds[0]).unwrap();
     let mut mailbox = agency::mailbox(&scene.safe_home).await.unwrap();

@@ -92,10 +92,18 @@ async fn a_gateway_that_is_killed_twenty_times_under_load_has_every_receipt_stil
     let receipts = receipts.lock().unwrap().clone();
     let mut accepted = BTreeMap::new();
     for heard in &receipts {
-        assert!(heard.is_sorted_by_key(|(_, receipt)| receipt.index), "a sender's receipts are in the order of the log");
+        assert!(
+            heard.is_sorted_by_key(|(_, receipt)| receipt.index),
+            "a sender's receipts are in the order of the log"
+        );
         for (digest, receipt) in heard {
             let leaf = &copy.leaves[usize::try_from(receipt.index).unwrap()];
-            assert_eq!((&leaf.commitment, &leaf.record), (&receipt.commitment, &receipt.record), "record {}", receipt.index);
+            assert_eq!(
+                (&leaf.commitment, &leaf.record),
+                (&receipt.commitment, &receipt.record),
+                "record {}",
+                receipt.index
+            );
             assert!(accepted.insert(receipt.index, *digest).is_none(), "one place for one item");
             // The checkpoint that the receipt was cut from is of this history.
             let seen = seinpost_protocol::checkpoint::Seen::parse(receipt.checkpoint.clone()).unwrap();

@@ -11,6 +11,7 @@ use seinpost_protocol::wire::{self, SignalType};
 use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
 use seinpost_tests::harness::agency;
 use seinpost_tests::harness::forge::{Forge, only_consignment};
+use seinpost_tests::harness::hostile::{HostileHub, Lies};
 use seinpost_tests::harness::hub::Hub;
 use seinpost_tests::harness::raw::{self, reason};
 use tonic::Code;
@@ -25,11 +26,13 @@ async fn a_hundred_repeats_at_once_earn_one_receipt_and_one_delivery() {
     // Over several connections, as the machines of one agency.
     let channels: Vec<_> = (0..4).map(|_| raw::channel(hub.address(), &hub.credentials("police-amsterdam"))).collect();
     let submit = |at: usize| {
-        let (mut service, request) = (ExchangeServiceClient::new(channels[at % channels.len()].clone()), request.clone());
+        let (mut service, request) =
+            (ExchangeServiceClient::new(channels[at % channels.len()].clone()), request.clone());
         tokio::spawn(async move { service.submit(request).await.unwrap().into_inner().receipt.unwrap() })
     };
     let receipts: Vec<_> = join_all((0..100).map(submit)).await.into_iter().map(Result::unwrap).collect();
-    let told: BTreeSet<_> = receipts.iter().map(|receipt| (receipt.index, receipt.commitment.clone(), receipt.record.clone())).collect();
+    let told: BTreeSet<_> =
+        receipts.iter().map(|receipt| (receipt.index, receipt.commitment.clone(), receipt.record.clone())).collect();
     assert_eq!(told.len(), 1, "one acceptance");
     let signals = agency::read_all(&safe_home).await.unwrap();
     assert_eq!(signals.iter().filter(|received| matches!(received, Received::Signal(_))).count(), 1);
@@ -64,6 +67,65 @@ async fn of_many_items_with_one_id_one_is_taken_and_the_others_hear_that_the_id_
             (first, again) => panic!("{first:?}, then {again:?}"),
         }
     }
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_whose_answer_was_lost_on_the_way_is_sent_again_and_delivered_once() {
+    let hub = Hub::start().await;
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    hub.client("police-amsterdam").await;
+    // The gateway accepts and answers; the answer never arrives.
+    let lost =
+        Lies::none().on_the_way_out(|call, message| if call.method == "Submit" { Vec::new() } else { vec![message] });
+    let middle = HostileHub::start(&hub, lost).await;
+    let cut_off = hub.open_at("police-amsterdam", middle.address());
+    agency::send(&cut_off, &hub.example(SignalType::ExploitationSignal)).await.unwrap_err();
+    let waiting = cut_off.outbox().waiting().unwrap();
+    assert_eq!(waiting.len(), 1);
+
+    let police = hub.open("police-amsterdam");
+    let sent = police.send_waiting().await.unwrap();
+    let submitted = sent[0].1.as_ref().unwrap();
+    assert_eq!((sent.len(), sent[0].0), (1, waiting[0].id));
+    assert!(police.outbox().waiting().unwrap().is_empty());
+    let received = agency::read_all(&safe_home).await.unwrap();
+    let signals: Vec<_> = received
+        .iter()
+        .filter_map(|received| match received {
+            Received::Signal(signal) => Some((signal.arrived.item.digest(), signal.arrived.place.commitment)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(signals, [(submitted.digest, only_consignment(submitted).1)]);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_has_eight_readers_at_one_time_and_the_ninth_is_told_when_to_come_again() {
+    let hub = Hub::start().await;
+    let safe_home = Forge::of(&hub, "safe-home-amsterdam").await;
+    let shelter = Forge::of(&hub, "shelter").await;
+    let open = async |forge: &Forge| {
+        let address = Some(forge.client.address().into());
+        let mut stream =
+            forge.exchange().receive(wire::ReceiveRequest { address, after: 0, seen_size: 0 }).await?.into_inner();
+        stream.message().await.map(|_| stream)
+    };
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        readers.push(open(&safe_home).await.unwrap());
+    }
+    let refused = open(&safe_home).await.err().unwrap();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
+    assert!(tonic_types::StatusExt::get_error_details(&refused).retry_info().is_some());
+    // Others are not affected, and a reader that leaves makes room.
+    drop(open(&shelter).await.unwrap());
+    readers.pop();
+    while open(&safe_home).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(readers);
     hub.end().await;
 }
 
@@ -232,7 +294,9 @@ async fn a_reader_that_stops_costs_at_most_sixteen_mebibytes() {
     // Nothing is lost by it: whoever reads on gets everything, and others were served all the while.
     let mut signals = 0;
     while signals < 40 {
-        if let Some(wire::receive_response::Message::Delivery(delivery)) = stream.message().await.unwrap().unwrap().message {
+        if let Some(wire::receive_response::Message::Delivery(delivery)) =
+            stream.message().await.unwrap().unwrap().message
+        {
             signals += u32::from(!delivery.sealed_content.is_empty());
         }
     }

@@ -29,8 +29,7 @@ use seinpost_tests::harness::world::now;
 fn convicted(error: &Error, reason: &str, evidence: &[&str]) {
     assert_eq!((error.kind(), error.reason()), (Kind::NotVerified, Some(reason)), "{error}");
     let folder = error.evidence().unwrap_or_else(|| panic!("no evidence was kept: {error}"));
-    let about: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(folder.join("about.json")).unwrap()).unwrap();
+    let about: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("about.json")).unwrap()).unwrap();
     assert_eq!(about["reason"], reason);
     for name in evidence {
         assert!(!std::fs::read(folder.join(name)).unwrap().is_empty(), "{name}");
@@ -188,7 +187,12 @@ async fn a_mailbox_head_that_leaves_out_a_record_is_convicted_by_the_record() {
         vec![message]
     });
     static FIRST: Mutex<Option<(u64, u64, Bytes)>> = Mutex::new(None);
-    let pinned = hub.open("safe-home-amsterdam").pins().read().unwrap().mailbox(hub.world().address("safe-home-amsterdam").unwrap());
+    let pinned = hub
+        .open("safe-home-amsterdam")
+        .pins()
+        .read()
+        .unwrap()
+        .mailbox(hub.world().address("safe-home-amsterdam").unwrap());
     let pinned = pinned.unwrap();
     *FIRST.lock().unwrap() = Some((pinned.number, pinned.index, pinned.commitment.into()));
     let liar = HostileHub::start(&hub, lies).await;
@@ -221,7 +225,9 @@ async fn a_covenant_that_reroutes_and_was_not_signed_by_registrars_is_refused_be
                 "GetCovenant" => {
                     let asked = wire::GetCovenantRequest::decode(request).unwrap().serial;
                     let covenant = if asked == 0 { Some(shown.clone()) } else { None };
-                    covenant.map(|covenant| vec![wire::GetCovenantResponse { covenant: Some(covenant) }.encode_to_vec().into()])
+                    covenant.map(|covenant| {
+                        vec![wire::GetCovenantResponse { covenant: Some(covenant) }.encode_to_vec().into()]
+                    })
                 }
                 "Submit" => {
                     submissions.fetch_add(1, Ordering::Relaxed);
@@ -328,7 +334,11 @@ async fn a_receipt_cut_from_a_private_tree_is_refused_and_both_checkpoints_are_k
             crl_sha256: Vec::new(),
             retention: wire::Retention::Traffic6Months.into(),
             mailbox: None,
-            conversation: Some(wire::ConversationPlace { id: parsed.signer().item_id.to_string(), number: 1, ..Default::default() }),
+            conversation: Some(wire::ConversationPlace {
+                id: parsed.signer().item_id.to_string(),
+                number: 1,
+                ..Default::default()
+            }),
             event: Some(wire::record::Event::SubmissionAcceptance(wire::SubmissionAcceptance {
                 item_digest: digest.into(),
                 item_id: parsed.signer().item_id.to_string(),
@@ -346,7 +356,10 @@ async fn a_receipt_cut_from_a_private_tree_is_refused_and_both_checkpoints_are_k
                 }],
             })),
         });
-        let answer = wire::SubmitResponse { receipt: Some(log.receipt(&entry)), consistency: log.consistency(request.seen_size) };
+        let answer = wire::SubmitResponse {
+            receipt: Some(log.receipt(&entry)),
+            consistency: log.consistency(request.seen_size),
+        };
         Some(vec![answer.encode_to_vec().into()])
     });
     let liar = HostileHub::start(&hub, lies).await;
@@ -377,15 +390,28 @@ async fn a_receipt_that_is_wrong_in_any_part_is_refused() {
     };
     let cases: Vec<(&str, Spoil)> = vec![
         ("another index", Arc::new(|receipt| receipt.index += 1)),
-        ("a flipped bit of the record", Arc::new(move |receipt| receipt.record = flip(&receipt.record, receipt.record.len() - 1))),
+        (
+            "a flipped bit of the record",
+            Arc::new(move |receipt| receipt.record = flip(&receipt.record, receipt.record.len() - 1)),
+        ),
         ("a flipped bit of the salt", Arc::new(move |receipt| receipt.salt = flip(&receipt.salt, 0))),
         ("another commitment", Arc::new(move |receipt| receipt.commitment = flip(&receipt.commitment, 0))),
         ("a flipped bit of the proof", Arc::new(move |receipt| receipt.proof[0] = flip(&receipt.proof[0], 0))),
         ("a shorter proof", Arc::new(|receipt| drop(receipt.proof.pop()))),
         ("a longer proof", Arc::new(|receipt| receipt.proof.push(Bytes::from_static(&[1; 32])))),
-        ("a checkpoint that the log did not sign", Arc::new(move |receipt| receipt.checkpoint = flip(&receipt.checkpoint, receipt.checkpoint.len() - 3))),
+        (
+            "a checkpoint that the log did not sign",
+            Arc::new(move |receipt| receipt.checkpoint = flip(&receipt.checkpoint, receipt.checkpoint.len() - 3)),
+        ),
         ("no checkpoint", Arc::new(|receipt| receipt.checkpoint.clear())),
-        ("no record, as if erased", Arc::new(|receipt| { receipt.record.clear(); receipt.salt.clear(); receipt.erased_by = "TRAFFIC_6_MONTHS".to_owned() })),
+        (
+            "no record, as if erased",
+            Arc::new(|receipt| {
+                receipt.record.clear();
+                receipt.salt.clear();
+                receipt.erased_by = "TRAFFIC_6_MONTHS".to_owned()
+            }),
+        ),
         ("the receipt of another item", Arc::new(move |receipt| *receipt = other.clone())),
         ("none", Arc::new(|receipt| *receipt = wire::Receipt::default())),
     ];
@@ -399,7 +425,9 @@ async fn a_receipt_that_is_wrong_in_any_part_is_refused() {
         let police = hub.open_at("police-amsterdam", liar.address());
         match send(&hub, &police).await {
             Err(error) if error.kind() == Kind::NotVerified => {}
-            other => believed.push(format!("{what}: {:?}", other.map(|sent| sent.index).map_err(|error| error.to_string()))),
+            other => {
+                believed.push(format!("{what}: {:?}", other.map(|sent| sent.index).map_err(|error| error.to_string())))
+            }
         }
         assert!(!police.outbox().waiting().unwrap().is_empty(), "{what}: it waits for a receipt that holds");
     }
@@ -427,12 +455,16 @@ async fn a_mailbox_head_that_is_wrong_in_any_part_is_refused() {
         ("of tomorrow", true, Arc::new(|head| head.time = Some((now() + Duration::from_secs(86_400)).into()))),
         ("whose last record lies beyond its tree", true, Arc::new(|head| head.last_index += 1_000_000)),
         ("that begins behind its end", true, Arc::new(|head| head.first_number = head.last_number + 2)),
-        ("whose checkpoint the log did not sign", true, Arc::new(move |head| {
-            let mut bytes = note.to_vec();
-            let at = bytes.len() - 3;
-            bytes[at] ^= 1;
-            head.checkpoint = bytes.into();
-        })),
+        (
+            "whose checkpoint the log did not sign",
+            true,
+            Arc::new(move |head| {
+                let mut bytes = note.to_vec();
+                let at = bytes.len() - 3;
+                bytes[at] ^= 1;
+                head.checkpoint = bytes.into();
+            }),
+        ),
     ];
     let mut believed = Vec::new();
     for (what, by_the_log, spoil) in cases {
@@ -479,7 +511,10 @@ async fn a_key_statement_of_the_hubs_own_making_is_not_sealed_to() {
             seal_from: Some(now().into()),
             seal_until: Some((now() + Duration::from_secs(80 * 86_400)).into()),
             open_until: Some((now() + Duration::from_secs(90 * 86_400)).into()),
-            state: Some(wire::key_statement::State::Key(wire::SealingKey { suite: 1, public_key: key.public_key().to_bytes() })),
+            state: Some(wire::key_statement::State::Key(wire::SealingKey {
+                suite: 1,
+                public_key: key.public_key().to_bytes(),
+            })),
         };
         accomplice.sign(ItemType::KeyStatement, &statement)
     };
@@ -488,16 +523,25 @@ async fn a_key_statement_of_the_hubs_own_making_is_not_sealed_to() {
     type Swap = Box<dyn Fn(&mut wire::GetKeyStatementsResponse) + Send + Sync>;
     let (in_its_name, in_its_own) = (forged(safe_home.into()), forged(accomplice.client.address().into()));
     let swaps: Vec<(Swap, Kind, &str)> = vec![
-        (Box::new(move |answer| answer.statements[0].item = Some(in_its_name.clone())), Kind::NotVerified, "ITEM_DIGEST"),
-        (Box::new(move |answer| answer.statements[0].item = Some(in_its_own.clone())), Kind::NotVerified, "KEY_STATEMENT"),
+        (
+            Box::new(move |answer| answer.statements[0].item = Some(in_its_name.clone())),
+            Kind::NotVerified,
+            "ITEM_DIGEST",
+        ),
+        (
+            Box::new(move |answer| answer.statements[0].item = Some(in_its_own.clone())),
+            Kind::NotVerified,
+            "KEY_STATEMENT",
+        ),
         (Box::new(|answer| answer.statements.clear()), Kind::NotVerified, "KEY_STATEMENT"),
         (Box::new(|answer| answer.statements[0].receipt = None), Kind::NotVerified, "KEY_STATEMENT"),
     ];
     for (swap, kind, reason) in swaps {
-        let lies = Lies::none().on_the_way_out(move |call, message| match call.is("GetKeyStatements", "police-amsterdam") {
-            true => vec![change(&message, |answer| swap(answer))],
-            false => vec![message],
-        });
+        let lies =
+            Lies::none().on_the_way_out(move |call, message| match call.is("GetKeyStatements", "police-amsterdam") {
+                true => vec![change(&message, |answer| swap(answer))],
+                false => vec![message],
+            });
         let liar = HostileHub::start(&hub, lies).await;
         let error = send(&hub, &hub.open_at("police-amsterdam", liar.address())).await.unwrap_err();
         assert_eq!((error.kind(), error.reason()), (kind, Some(reason)), "{error}");
@@ -513,7 +557,8 @@ async fn a_key_statement_that_stands_in_the_log_but_was_not_signed_by_its_addres
     let accomplice = Forge::of(&hub, "prosecution-amsterdam").await;
     // The police wrote to the accomplice before, so that it has all that it takes to verify what the accomplice signs.
     let mut file = hub.example(SignalType::ExploitationSignal);
-    file["to"][0] = serde_json::json!({ "function": "PROSECUTION", "municipality": "0363", "legal_basis": "WPG_16_1_B" });
+    file["to"][0] =
+        serde_json::json!({ "function": "PROSECUTION", "municipality": "0363", "legal_basis": "WPG_16_1_B" });
     agency::send(&police, &file).await.unwrap();
     let pinned = police.checkpoint().await.unwrap().pin.size;
     let genuine = commitments(&hub).await;
@@ -620,13 +665,18 @@ async fn two_recipients_cannot_be_shown_two_texts_by_the_hub() {
         if let Some(Message::Delivery(delivery)) = &mut message.message
             && !delivery.sealed_content.is_empty()
         {
-            let digest = delivery.item.as_ref().map(|item| seinpost_protocol::item::digest_of(&item.payload_type, &item.payload));
+            let digest = delivery
+                .item
+                .as_ref()
+                .map(|item| seinpost_protocol::item::digest_of(&item.payload_type, &item.payload));
             if digest == Some(other.digest) {
                 *contents.lock().unwrap() = Some((delivery.sealed_content.clone(), delivery.wrapped_key.clone()));
             } else {
                 counted.fetch_add(1, Ordering::Relaxed);
                 match &*contents.lock().unwrap() {
-                    Some((content, key)) => (delivery.sealed_content, delivery.wrapped_key) = (content.clone(), key.clone()),
+                    Some((content, key)) => {
+                        (delivery.sealed_content, delivery.wrapped_key) = (content.clone(), key.clone())
+                    }
                     // Before it has any other, one flipped bit will do.
                     None => {
                         let mut content = delivery.sealed_content.to_vec();
@@ -670,7 +720,11 @@ async fn a_log_that_is_forked_for_one_client_is_convicted_by_that_client() {
     // The police goes on with the one, until the hub leads it to the other.
     send(&hub, &hub.open("police-amsterdam")).await.unwrap();
     let elsewhere = other.address();
-    let liar = HostileHub::start(&hub, Lies::none().towards(move |call| (call.peer == "police-amsterdam").then_some(elsewhere))).await;
+    let liar = HostileHub::start(
+        &hub,
+        Lies::none().towards(move |call| (call.peer == "police-amsterdam").then_some(elsewhere)),
+    )
+    .await;
     // The other history grows beyond what the police has seen, so that sizes say nothing.
     while commitments(&other).await.len() < commitments(&hub).await.len() + 3 {
         send(&other, &other.open("police-amsterdam")).await.unwrap();
@@ -755,13 +809,15 @@ async fn an_item_from_past_the_fork_convicts_the_hub_at_the_client_on_the_other_
                     expired: false,
                 };
                 let messages = [Message::MailboxHead(head()), Message::Delivery(delivery)];
-                let response = |message| wire::ReceiveResponse { consistency: consistency.clone(), message: Some(message) };
+                let response =
+                    |message| wire::ReceiveResponse { consistency: consistency.clone(), message: Some(message) };
                 return Some(messages.into_iter().map(|message| response(message).encode_to_vec().into()).collect());
             }
             "GetConsistencyProof" => {
                 // It proves what it can: nothing leads from the police's branch to this one.
                 let asked = wire::GetConsistencyProofRequest::decode(request).unwrap();
-                let proof = if asked.new_size <= branch.size() { branch.consistency(asked.old_size) } else { Vec::new() };
+                let proof =
+                    if asked.new_size <= branch.size() { branch.consistency(asked.old_size) } else { Vec::new() };
                 wire::GetConsistencyProofResponse { proof, new_size: asked.new_size }.encode_to_vec()
             }
             _ => return None,

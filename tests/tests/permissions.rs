@@ -181,8 +181,10 @@ async fn participants_open_their_own_records_and_those_for_all_and_an_auditor_op
     let rows = async |identity: &str| {
         let channel = raw::channel(hub.address(), &hub.credentials(identity));
         let request = wire::ListRecordsRequest { from: 0, to: size };
-        let answers = raw::call(&channel, "/seinpost.v1.AuditService/ListRecords", request.encode_to_vec().into()).await;
-        let rows: Vec<_> = answers.unwrap().into_iter().map(|row| wire::ListRecordsResponse::decode(row).unwrap()).collect();
+        let answers =
+            raw::call(&channel, "/seinpost.v1.AuditService/ListRecords", request.encode_to_vec().into()).await;
+        let rows: Vec<_> =
+            answers.unwrap().into_iter().map(|row| wire::ListRecordsResponse::decode(row).unwrap()).collect();
         assert!(rows.iter().map(|row| row.index).eq(0..size), "every leaf has its commitment");
         rows
     };
@@ -232,7 +234,9 @@ async fn each_look_of_an_operator_or_auditor_is_a_record_that_the_auditor_finds(
         let answers = raw::call(&channel, path, Bytes::new()).await.unwrap();
         let record = |row: Bytes| wire::Record::decode(wire::ListRecordsResponse::decode(row).unwrap().record).unwrap();
         let look = |record: wire::Record| match record.event {
-            Some(wire::record::Event::Access(access)) => Some((access.who.unwrap().function, access.call, record.audience.unwrap())),
+            Some(wire::record::Event::Access(access)) => {
+                Some((access.who.unwrap().function, access.call, record.audience.unwrap()))
+            }
             _ => None,
         };
         answers.into_iter().map(record).filter_map(look).collect::<Vec<_>>()

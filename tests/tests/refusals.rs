@@ -73,24 +73,59 @@ async fn each_field_of_a_header_that_is_wrong_is_refused_by_its_path() {
         ("another log", |h| signer(h).log_origin = "seinpost.test/other".into(), "LOG_ORIGIN", "signer.log_origin"),
         ("an id that is none", |h| signer(h).item_id = "1".into(), "ITEM_ID", "signer.item_id"),
         ("an upper-case id", |h| signer(h).item_id.make_ascii_uppercase(), "ITEM_ID", "signer.item_id"),
-        ("an id of another day", |h| signer(h).item_id = item_id(now() - 2 * DAY).to_string(), "ITEM_ID_TIME", "signer.item_id"),
-        ("a mandate", |h| signer(h).mandate_digest = Bytes::from_static(&[1; 32]), "MANDATE_UNKNOWN", "signer.on_behalf_of"),
+        (
+            "an id of another day",
+            |h| signer(h).item_id = item_id(now() - 2 * DAY).to_string(),
+            "ITEM_ID_TIME",
+            "signer.item_id",
+        ),
+        (
+            "a mandate",
+            |h| signer(h).mandate_digest = Bytes::from_static(&[1; 32]),
+            "MANDATE_UNKNOWN",
+            "signer.on_behalf_of",
+        ),
         ("no checkpoint", |h| signer(h).seen_checkpoint = Bytes::new(), "MISSING", "signer.seen_checkpoint"),
-        ("a short digest", |h| signer(h).covenant_digest = Bytes::from_static(&[1; 31]), "LENGTH", "signer.covenant_digest"),
+        (
+            "a short digest",
+            |h| signer(h).covenant_digest = Bytes::from_static(&[1; 31]),
+            "LENGTH",
+            "signer.covenant_digest",
+        ),
         ("an unknown type", |h| h.r#type = 99, "ENUM", "type"),
         ("no type", |h| h.r#type = 0, "ENUM", "type"),
         ("an unknown purpose", |h| h.purpose = 77, "ENUM", "purpose"),
         ("no recipient", |h| h.recipients.clear(), "RECIPIENT_COUNT", "recipients"),
         ("a recipient twice", |h| h.recipients.push(h.recipients[0].clone()), "RECIPIENT_TWICE", "recipients"),
-        ("a municipality of three digits", |h| h.recipients[0].municipality = "363".into(), "MUNICIPALITY", "recipients.municipality"),
-        ("a name for a number", |h| h.recipients[0].basis_reference = "Jan".into(), "BASIS_REFERENCE", "recipients.basis_reference"),
-        ("a BSN for a number", |h| h.recipients[0].basis_reference = "9999.90-482".into(), "BASIS_REFERENCE_BSN", "recipients.basis_reference"),
+        (
+            "a municipality of three digits",
+            |h| h.recipients[0].municipality = "363".into(),
+            "MUNICIPALITY",
+            "recipients.municipality",
+        ),
+        (
+            "a name for a number",
+            |h| h.recipients[0].basis_reference = "Jan".into(),
+            "BASIS_REFERENCE",
+            "recipients.basis_reference",
+        ),
+        (
+            "a BSN for a number",
+            |h| h.recipients[0].basis_reference = "9999.90-482".into(),
+            "BASIS_REFERENCE_BSN",
+            "recipients.basis_reference",
+        ),
         ("handling out of order", |h| h.handling = vec![2, 1], "HANDLING", "handling"),
         ("handling twice", |h| h.handling = vec![2, 2], "HANDLING", "handling"),
         ("too short a life", |h| h.expires = Some((now() + DAY / 48).into()), "EXPIRES", "expires"),
         ("too long a life", |h| h.expires = Some((now() + 31 * DAY).into()), "EXPIRES", "expires"),
         ("nanoseconds", |h| signer(h).signed_at.as_mut().unwrap().nanos += 1, "TIMESTAMP_NANOS", "signer.signed_at"),
-        ("a commitment of 33 bytes", |h| h.content_commitment = Bytes::from_static(&[1; 33]), "LENGTH", "content_commitment"),
+        (
+            "a commitment of 33 bytes",
+            |h| h.content_commitment = Bytes::from_static(&[1; 33]),
+            "LENGTH",
+            "content_commitment",
+        ),
         ("no size class", |h| h.size_class = 0, "ENUM", "size_class"),
     ];
     let mut wrong = Vec::new();
@@ -164,11 +199,30 @@ async fn what_travels_beside_an_item_is_what_was_signed_or_refused() {
         ("a shorter key", |r| r.wrapped_keys[0].truncate(1167), "WRAPPED_LENGTH"),
         ("a flipped bit of the signature", |r| signature(r).sig = flipped(&signature(r).sig), "SIGNATURE"),
         ("no signature", |r| r.item.as_mut().unwrap().signatures.clear(), "SIGNATURE_COUNT"),
-        ("two signatures", |r| { let one = signature(r).clone(); r.item.as_mut().unwrap().signatures.push(one) }, "SIGNATURE_COUNT"),
+        (
+            "two signatures",
+            |r| {
+                let one = signature(r).clone();
+                r.item.as_mut().unwrap().signatures.push(one)
+            },
+            "SIGNATURE_COUNT",
+        ),
         ("no item", |r| r.item = None, "FIELD"),
-        ("an item of another type", |r| r.item.as_mut().unwrap().payload_type = "application/vnd.seinpost.follow-up.v1+protobuf".into(), "PAYLOAD_TYPE"),
-        ("a covenant", |r| r.item.as_mut().unwrap().payload_type = ItemType::Covenant.payload_type().into(), "PAYLOAD_TYPE"),
-        ("a mailbox head", |r| r.item.as_mut().unwrap().payload_type = ItemType::MailboxHead.payload_type().into(), "PAYLOAD_TYPE"),
+        (
+            "an item of another type",
+            |r| r.item.as_mut().unwrap().payload_type = "application/vnd.seinpost.follow-up.v1+protobuf".into(),
+            "PAYLOAD_TYPE",
+        ),
+        (
+            "a covenant",
+            |r| r.item.as_mut().unwrap().payload_type = ItemType::Covenant.payload_type().into(),
+            "PAYLOAD_TYPE",
+        ),
+        (
+            "a mailbox head",
+            |r| r.item.as_mut().unwrap().payload_type = ItemType::MailboxHead.payload_type().into(),
+            "PAYLOAD_TYPE",
+        ),
     ];
     let mut wrong = Vec::new();
     for (what, change, expected) in cases {
@@ -200,7 +254,9 @@ async fn types_of_later_are_refused_as_not_yet_known() {
     let scene = Scene::set().await;
     for number in 1..=22 {
         let signal_type = SignalType::try_from(number).unwrap();
-        if [SignalType::ExploitationSignal, SignalType::Consultation, SignalType::ConsultationAdvice].contains(&signal_type) {
+        if [SignalType::ExploitationSignal, SignalType::Consultation, SignalType::ConsultationAdvice]
+            .contains(&signal_type)
+        {
             continue;
         }
         let status = scene.changed(|header| header.r#type = number).await;
@@ -218,16 +274,43 @@ async fn what_no_rule_or_route_permits_is_refused_with_what_would_do() {
     let cases: Vec<(&str, Change, &str)> = vec![
         ("a basis of another rule", Box::new(|h| h.recipients[0].legal_basis = "WPG_16_1_B".into()), "BASIS"),
         ("a basis that is none", Box::new(|h| h.recipients[0].legal_basis = "BECAUSE".into()), "BASIS"),
-        ("a regime that the basis does not open", Box::new(|h| h.source_regime = wire::SourceRegime::Wpg9.into()), "BASIS_REGIME"),
-        ("a basis that needs a decision", Box::new(|h| h.recipients[0].legal_basis = "WPG_19".into()), "BASIS_REFERENCE"),
+        (
+            "a regime that the basis does not open",
+            Box::new(|h| h.source_regime = wire::SourceRegime::Wpg9.into()),
+            "BASIS_REGIME",
+        ),
+        (
+            "a basis that needs a decision",
+            Box::new(|h| h.recipients[0].legal_basis = "WPG_19".into()),
+            "BASIS_REFERENCE",
+        ),
         ("a function that no rule names", Box::new(|h| to(h).function = Function::Rapporteur.into()), "NO_RULE"),
         ("an organisation that nobody knows", Box::new(move |h| to(h).oin = stranger.clone()), "NO_ROUTE"),
         ("another safe home than the route's", Box::new(|h| h.recipients[0].municipality = "0599".into()), "NO_ROUTE"),
         ("no municipality", Box::new(|h| h.recipients[0].municipality.clear()), "NO_ROUTE"),
-        ("a conversation that never was", Box::new(|h| { h.conversation = item_id(now()).to_string(); h.recipients[0].municipality.clear(); }), "NO_ROUTE"),
-        ("a profile that is not the type's", Box::new(|h| h.content_profile.as_mut().unwrap().name = "care-report".into()), "BASIS_PROFILE"),
-        ("another text of the profile", Box::new(|h| h.content_profile.as_mut().unwrap().sha256 = Bytes::from_static(&[3; 32])), "BASIS_PROFILE"),
-        ("a covenant that was never adopted", Box::new(|h| signer(h).covenant_digest = Bytes::from_static(&[3; 32])), "COVENANT_UNKNOWN"),
+        (
+            "a conversation that never was",
+            Box::new(|h| {
+                h.conversation = item_id(now()).to_string();
+                h.recipients[0].municipality.clear();
+            }),
+            "NO_ROUTE",
+        ),
+        (
+            "a profile that is not the type's",
+            Box::new(|h| h.content_profile.as_mut().unwrap().name = "care-report".into()),
+            "BASIS_PROFILE",
+        ),
+        (
+            "another text of the profile",
+            Box::new(|h| h.content_profile.as_mut().unwrap().sha256 = Bytes::from_static(&[3; 32])),
+            "BASIS_PROFILE",
+        ),
+        (
+            "a covenant that was never adopted",
+            Box::new(|h| signer(h).covenant_digest = Bytes::from_static(&[3; 32])),
+            "COVENANT_UNKNOWN",
+        ),
         ("a signal of nobody to supersede", Box::new(|h| h.supersedes = Bytes::from_static(&[3; 32])), "SUPERSEDES"),
     ];
     let mut wrong = Vec::new();
@@ -326,7 +409,8 @@ async fn a_signal_that_another_signs_anew_as_its_own_is_refused() {
     header.recipients[0].legal_basis = "WMO_4_1_1_3".into();
     header.r#type = SignalType::Consultation.into();
     header.source_regime = wire::SourceRegime::None.into();
-    let profile = scene.police.covenant.message().profiles.iter().find(|profile| profile.name == "consultation").unwrap();
+    let profile =
+        scene.police.covenant.message().profiles.iter().find(|profile| profile.name == "consultation").unwrap();
     header.content_profile = Some(wire::ContentProfile {
         name: profile.name.clone(),
         version: profile.version,
@@ -357,7 +441,8 @@ async fn a_signal_is_sealed_to_a_key_statement_that_counts_or_refused() {
     refused(&status, Code::FailedPrecondition, "KEY_UNKNOWN");
 
     // One that is superseded is taken for a day more; one whose window is over is not.
-    let short = Windows { seal_for: Duration::from_secs(3600), open_for: Duration::from_secs(3600), ..Windows::default() };
+    let short =
+        Windows { seal_for: Duration::from_secs(3600), open_for: Duration::from_secs(3600), ..Windows::default() };
     scene.safe_home.publish_key(short).await.unwrap();
     sealed_to(superseded.statement).await.unwrap();
     let mut open = scene.signal();
@@ -377,7 +462,8 @@ async fn a_signal_is_sealed_to_a_key_statement_that_counts_or_refused() {
     let status = sealed_to(superseded.statement).await.unwrap_err();
     refused(&status, Code::FailedPrecondition, "KEY_WITHDRAWN");
     // The sender's own client sees that before it seals.
-    let error = agency::send(&scene.police.client, &scene.hub.example(SignalType::ExploitationSignal)).await.unwrap_err();
+    let error =
+        agency::send(&scene.police.client, &scene.hub.example(SignalType::ExploitationSignal)).await.unwrap_err();
     assert_eq!(error.reason(), Some("KEY_WITHDRAWN"));
     scene.hub.end().await;
 }
@@ -404,14 +490,46 @@ async fn a_key_statement_that_does_not_follow_the_last_is_refused() {
     };
     type Change = fn(&mut wire::KeyStatement);
     let cases: &[(&str, Change, Code, &str)] = &[
-        ("a gap", |s| { s.serial = 3; s.signer.as_mut().unwrap().key_serial = 2 }, Code::FailedPrecondition, "KEY_SERIAL"),
-        ("the last one's serial again", |s| { s.serial = 1; s.signer.as_mut().unwrap().key_serial = 0; s.previous_digest.clear() }, Code::FailedPrecondition, "KEY_SERIAL"),
-        ("another previous", |s| s.previous_digest = Bytes::from_static(&[1; 32]), Code::FailedPrecondition, "KEY_PREVIOUS"),
+        (
+            "a gap",
+            |s| {
+                s.serial = 3;
+                s.signer.as_mut().unwrap().key_serial = 2
+            },
+            Code::FailedPrecondition,
+            "KEY_SERIAL",
+        ),
+        (
+            "the last one's serial again",
+            |s| {
+                s.serial = 1;
+                s.signer.as_mut().unwrap().key_serial = 0;
+                s.previous_digest.clear()
+            },
+            Code::FailedPrecondition,
+            "KEY_SERIAL",
+        ),
+        (
+            "another previous",
+            |s| s.previous_digest = Bytes::from_static(&[1; 32]),
+            Code::FailedPrecondition,
+            "KEY_PREVIOUS",
+        ),
         ("no previous", |s| s.previous_digest.clear(), Code::FailedPrecondition, "KEY_PREVIOUS"),
-        ("sealing for a year", |s| s.seal_until = Some((now() + 365 * DAY).into()), Code::InvalidArgument, "KEY_WINDOWS"),
+        (
+            "sealing for a year",
+            |s| s.seal_until = Some((now() + 365 * DAY).into()),
+            Code::InvalidArgument,
+            "KEY_WINDOWS",
+        ),
         ("opening for ever", |s| s.open_until = Some((now() + 200 * DAY).into()), Code::InvalidArgument, "KEY_WINDOWS"),
         ("another suite", |s| key(s).suite = 2, Code::InvalidArgument, "SUITE"),
-        ("a key that is none", |s| key(s).public_key = Bytes::from(vec![0xff; 1216]), Code::InvalidArgument, "ENCAPSULATION_KEY"),
+        (
+            "a key that is none",
+            |s| key(s).public_key = Bytes::from(vec![0xff; 1216]),
+            Code::InvalidArgument,
+            "ENCAPSULATION_KEY",
+        ),
         ("a short key", |s| key(s).public_key.truncate(1215), Code::InvalidArgument, "LENGTH"),
     ];
     let mut wrong = Vec::new();
@@ -439,7 +557,8 @@ fn key(statement: &mut wire::KeyStatement) -> &mut wire::SealingKey {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_names_a_delivery_to_its_signer_or_is_refused() {
     let scene = Scene::set().await;
-    let submitted = agency::send(&scene.police.client, &scene.hub.example(SignalType::ExploitationSignal)).await.unwrap();
+    let submitted =
+        agency::send(&scene.police.client, &scene.hub.example(SignalType::ExploitationSignal)).await.unwrap();
     let consigned = &submitted.consigned[0];
     let safe_home = Forge::of(&scene.hub, "safe-home-amsterdam").await;
     let answer = |forge: &Forge| wire::Answer {
@@ -452,12 +571,45 @@ async fn an_answer_names_a_delivery_to_its_signer_or_is_refused() {
     };
     type Change = fn(&mut wire::Answer);
     let cases: &[(&str, Change, Code, &str)] = &[
-        ("an item that nobody sent", |a| a.item_digest = Bytes::from_static(&[1; 32]), Code::FailedPrecondition, "DELIVERY_UNKNOWN"),
-        ("another commitment", |a| a.delivery_commitment = Bytes::from_static(&[1; 32]), Code::FailedPrecondition, "DELIVERY_MISMATCH"),
-        ("a better function for a readable one", |a| a.better_function = Function::Mayor.into(), Code::InvalidArgument, "BETTER_FUNCTION"),
-        ("the wrong recipient and nobody better", |a| a.code = wire::AnswerCode::WrongRecipient.into(), Code::InvalidArgument, "BETTER_FUNCTION"),
-        ("a duplicate of nothing", |a| a.code = wire::AnswerCode::DuplicateOf.into(), Code::InvalidArgument, "DUPLICATE_OF"),
-        ("a duplicate of what nobody sent", |a| { a.code = wire::AnswerCode::DuplicateOf.into(); a.duplicate_of = Bytes::from_static(&[1; 32]) }, Code::FailedPrecondition, "DUPLICATE_OF_UNKNOWN"),
+        (
+            "an item that nobody sent",
+            |a| a.item_digest = Bytes::from_static(&[1; 32]),
+            Code::FailedPrecondition,
+            "DELIVERY_UNKNOWN",
+        ),
+        (
+            "another commitment",
+            |a| a.delivery_commitment = Bytes::from_static(&[1; 32]),
+            Code::FailedPrecondition,
+            "DELIVERY_MISMATCH",
+        ),
+        (
+            "a better function for a readable one",
+            |a| a.better_function = Function::Mayor.into(),
+            Code::InvalidArgument,
+            "BETTER_FUNCTION",
+        ),
+        (
+            "the wrong recipient and nobody better",
+            |a| a.code = wire::AnswerCode::WrongRecipient.into(),
+            Code::InvalidArgument,
+            "BETTER_FUNCTION",
+        ),
+        (
+            "a duplicate of nothing",
+            |a| a.code = wire::AnswerCode::DuplicateOf.into(),
+            Code::InvalidArgument,
+            "DUPLICATE_OF",
+        ),
+        (
+            "a duplicate of what nobody sent",
+            |a| {
+                a.code = wire::AnswerCode::DuplicateOf.into();
+                a.duplicate_of = Bytes::from_static(&[1; 32])
+            },
+            Code::FailedPrecondition,
+            "DUPLICATE_OF_UNKNOWN",
+        ),
         ("no code", |a| a.code = 0, Code::InvalidArgument, "ENUM"),
     ];
     let mut wrong = Vec::new();
@@ -614,7 +766,10 @@ async fn of_two_faults_the_one_is_named_that_is_asked_first() {
             }
             match scene.police.submit(request).await {
                 Err(status) if reason(&status) == first.reason() => {}
-                other => wrong.push(format!("{first:?} and {second:?}: {:?}", other.map(|_| "accepted").map_err(|s| s.message().to_owned()))),
+                other => wrong.push(format!(
+                    "{first:?} and {second:?}: {:?}",
+                    other.map(|_| "accepted").map_err(|s| s.message().to_owned())
+                )),
             }
         }
     }
@@ -661,7 +816,11 @@ async fn what_a_rule_refuses_is_recorded_for_the_refused_alone_and_what_is_badly
     };
     refused(&scene.changed(|header| header.r#type = 99).await, Code::InvalidArgument, "ENUM");
     assert_eq!(records().await, []);
-    refused(&scene.changed(|header| header.recipients[0].legal_basis = "BECAUSE".into()).await, Code::FailedPrecondition, "BASIS");
+    refused(
+        &scene.changed(|header| header.recipients[0].legal_basis = "BECAUSE".into()).await,
+        Code::FailedPrecondition,
+        "BASIS",
+    );
     let own = wire::Audience { of: Some(wire::audience::Of::Address(scene.police.client.address().into())) };
     assert_eq!(records().await, [(own, "BASIS".to_owned())]);
     scene.hub.end().await;

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use seinpost_client::client::Client;
 use seinpost_client::clock::Clock;
 use seinpost_client::error::{Error, Kind};
+use seinpost_client::receive::Received;
 use seinpost_client::send::Submitted;
 use seinpost_client::status::Which;
 use seinpost_client::verify::{Proven, ReceiptFile};
@@ -15,11 +17,12 @@ use seinpost_gateway::fault::Fault;
 use seinpost_gateway::serve::{NoStart, Options};
 use seinpost_protocol::receipt::EventKind;
 use seinpost_protocol::time::Timestamp;
-use seinpost_protocol::wire::{DeliveryState, SignalType};
+use seinpost_protocol::wire::{self, DeliveryState, SignalType};
+use seinpost_rpc::covenant_service_client::CovenantServiceClient;
 use seinpost_tests::harness::agency;
 use seinpost_tests::harness::forge::Forge;
 use seinpost_tests::harness::hub::Hub;
-use seinpost_tests::harness::raw::reason;
+use seinpost_tests::harness::raw::{self, reason};
 use seinpost_tests::harness::world::{copy_folder, now};
 use tonic::Code;
 
@@ -68,6 +71,37 @@ async fn everything_is_there_again_after_a_restart() {
     send(&hub, &police).await;
     let report = hub.open("auditor").audit(&mut |_| {}).await.unwrap();
     assert!(report.holds(), "{:?}", report.faults);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_told_to_stop_answers_what_it_took_and_takes_nothing_else() {
+    let mut hub = Hub::start().await;
+    hub.keep_address();
+    let safe_home = hub.client("safe-home-amsterdam").await;
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    let example = hub.example(SignalType::ExploitationSignal);
+    let requests: Vec<_> = (0..60).map(|_| police.submission(police.signal(&example, &[&safe_home]).seal())).collect();
+    // They are under way when it is told.
+    let submitting = join_all(requests.iter().map(|request| police.submit(request.clone())));
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        hub.stop().await;
+    };
+    let (answers, ()) = tokio::join!(submitting, stopping);
+    hub.serve().await;
+
+    let police = Forge::of(&hub, "police-amsterdam").await;
+    for (request, answer) in requests.into_iter().zip(answers) {
+        let again = police.submit(request).await.unwrap().receipt.unwrap();
+        match answer {
+            // What was receipted is there, at its place.
+            Ok(first) => assert_eq!(first.receipt.unwrap().index, again.index),
+            Err(status) => assert!(status.code() == Code::Unavailable || reason(&status).is_empty(), "{status:?}"),
+        }
+    }
+    let signals = agency::read_all(&hub.open("safe-home-amsterdam")).await.unwrap();
+    assert_eq!(signals.iter().filter(|received| matches!(received, Received::Signal(_))).count(), 60, "each once");
     hub.end().await;
 }
 
@@ -127,7 +161,7 @@ async fn the_torn_end_of_a_write_that_nobody_was_told_of_is_wiped_and_the_log_go
     let digests: Vec<_> = received
         .iter()
         .filter_map(|received| match received {
-            seinpost_client::receive::Received::Signal(signal) => Some(signal.arrived.item.digest()),
+            Received::Signal(signal) => Some(signal.arrived.item.digest()),
             _ => None,
         })
         .collect();
@@ -220,6 +254,7 @@ async fn an_older_copy_of_everything_starts_and_every_client_that_saw_more_convi
     let submitted = send(&hub, &hub.open("police-amsterdam")).await;
     agency::read_all(&hub.open("safe-home-amsterdam")).await.unwrap();
     hub.open("auditor").audit(&mut |_| {}).await.unwrap();
+    let mut youth_care = Forge::of(&hub, "youth-care-amsterdam").await;
     hub.stop().await;
     put_back(&before, &data);
     hub.serve().await;
@@ -241,6 +276,25 @@ async fn an_older_copy_of_everything_starts_and_every_client_that_saw_more_convi
     let error = hub.open("police-amsterdam").item(Which::Id(submitted.id)).await.err().unwrap();
     // The hub does not know the item; a client that only heard "not found" would believe it.
     convicts(&error, "status");
+
+    // The gateway itself is convicted by the first item of somebody who saw more: it keeps what its own key signed, and
+    // takes nothing from anybody. (Here a person looks, and lets it go on all the same.)
+    youth_care.channel = raw::channel(hub.address(), &hub.credentials("youth-care-amsterdam"));
+    let chain = youth_care.client.identity().chain();
+    let certificate =
+        wire::PublishCertificateRequest { leaf: chain.leaf.der().clone(), chain: chain.above.clone(), seen_size: 0 };
+    let mut service = CovenantServiceClient::new(youth_care.channel.clone());
+    service.publish_certificate(certificate).await.unwrap();
+    let mut question = hub.example(SignalType::Consultation);
+    question["to"][0] =
+        serde_json::json!({ "function": "SAFE_HOME", "municipality": "0363", "legal_basis": "NO_PERSON" });
+    let signal = youth_care.signal(&question, &[&hub.open("safe-home-amsterdam")]);
+    let status = youth_care.send(signal).await.unwrap_err();
+    assert_eq!(reason(&status), "SEEN_FORK", "{status:?}");
+    assert!(fs::read_dir(data.join("evidence")).unwrap().count() > 0);
+    hub.stop().await;
+    fs::rename(data.join("evidence"), hub.scratch().join("evidence")).unwrap();
+    hub.serve().await;
 
     // It grows until it is longer than what was seen: the sizes say nothing now, the roots do.
     let newcomer = hub.client("prosecution-amsterdam").await;
@@ -343,7 +397,8 @@ async fn a_gateway_that_was_down_for_long_or_wakes_before_its_last_record_waits_
         drop(hub.serve_with_clock(at).await);
         let forge = Forge::of(&hub, "police-amsterdam").await;
         let by_hub = async |forge: &Forge| {
-            let mut signal = forge.signal(&hub.example(SignalType::ExploitationSignal), &[&hub.open("safe-home-amsterdam")]);
+            let mut signal =
+                forge.signal(&hub.example(SignalType::ExploitationSignal), &[&hub.open("safe-home-amsterdam")]);
             let signer = forge.signer_at(at.max(begin));
             signal.header.conversation = signer.item_id.clone();
             signal.header.signer = Some(signer);
@@ -362,7 +417,8 @@ async fn a_gateway_that_was_down_for_long_or_wakes_before_its_last_record_waits_
     signal.header.conversation = signer.item_id.clone();
     signal.header.signer = Some(signer);
     forge.send(signal).await.unwrap();
-    let report = hub.open_with_clock("auditor", Clock::from_fn(move || begin + 2 * DAY)).audit(&mut |_| {}).await.unwrap();
+    let report =
+        hub.open_with_clock("auditor", Clock::from_fn(move || begin + 2 * DAY)).audit(&mut |_| {}).await.unwrap();
     assert!(report.holds(), "{:?}", report.faults);
     assert_eq!(report.events.get(&EventKind::ClockConfirmed), Some(&1));
     hub.end().await;

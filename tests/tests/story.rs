@@ -28,7 +28,12 @@ async fn a_signal_reaches_its_recipient_and_the_answer_its_sender_and_each_has_p
     let (to, commitment) = only_consignment(&submitted);
     assert_eq!(to, safe_home.address());
     let verdict = police.verify_receipt(&ReceiptFile::read(&submitted.receipt).unwrap()).unwrap();
-    assert!(verdict.proven.iter().any(|proven| matches!(proven, Proven::Accepted { from, .. } if *from == police.address())));
+    assert!(
+        verdict
+            .proven
+            .iter()
+            .any(|proven| matches!(proven, Proven::Accepted { from, .. } if *from == police.address()))
+    );
     assert!(verdict.proven.contains(&Proven::PinnedHistory), "{verdict:?}");
     assert!(verdict.proven.iter().any(|proven| matches!(proven, Proven::Entitled { .. })), "{verdict:?}");
 
@@ -74,7 +79,10 @@ async fn a_signal_reaches_its_recipient_and_the_answer_its_sender_and_each_has_p
     assert!(recipient.answer_is_verified && !recipient.late);
     let mut events: Vec<EventKind> = shown.steps.iter().map(|step| step.event).collect();
     assert_eq!(events.remove(0), EventKind::SubmissionAcceptance);
-    assert!(events.contains(&EventKind::ContentHandover) && events.contains(&EventKind::ContentConsignment), "{events:?}");
+    assert!(
+        events.contains(&EventKind::ContentHandover) && events.contains(&EventKind::ContentConsignment),
+        "{events:?}"
+    );
 
     // Both have it in their lists; nobody else has.
     for (client, direction) in [(&police, ItemDirection::Sent), (&safe_home, ItemDirection::Received)] {
@@ -115,11 +123,7 @@ async fn the_mayor_of_the_same_town_hall_cannot_read_the_mailbox_of_youth_care()
 
     // With the mayor's certificate, youth care's mailbox is none.
     let mut exchange = Forge::of(&hub, "mayor-amsterdam").await.exchange();
-    let request = ReceiveRequest {
-        address: Some(youth_care.address().into()),
-        after: 0,
-        seen_size: 0,
-    };
+    let request = ReceiveRequest { address: Some(youth_care.address().into()), after: 0, seen_size: 0 };
     let refused = exchange.receive(request).await.err().unwrap();
     assert_eq!(refused.code(), tonic::Code::NotFound);
     assert_eq!(reason(&refused), "NOT_FOUND");
@@ -140,7 +144,15 @@ async fn every_template_is_sent_as_it_is() {
     let hub = Hub::start().await;
     let police = hub.client("police-amsterdam").await;
     let safe_home = hub.client("safe-home-amsterdam").await;
-    for word in ["Sem Voorbeeld", "Proefstraat", "Voorbeeld College", "parcel point", "telephone contracts", "Duty desk", "mentor to note"] {
+    for word in [
+        "Sem Voorbeeld",
+        "Proefstraat",
+        "Voorbeeld College",
+        "parcel point",
+        "telephone contracts",
+        "Duty desk",
+        "mentor to note",
+    ] {
         hub.guard(word);
     }
     for (from, to, signal_type) in [
@@ -157,7 +169,9 @@ async fn every_template_is_sent_as_it_is() {
         // What the recipient opens is, byte for byte, what was read from the file.
         let codes = |_: &str, _: &str| true;
         let draft = draft::parse(text, &codes, Writer { bsn_allowed: true }).unwrap();
-        let SignalContent::Readable { content, .. } = &signal.content else { panic!("{signal_type:?} is not readable") };
+        let SignalContent::Readable { content, .. } = &signal.content else {
+            panic!("{signal_type:?} is not readable")
+        };
         assert_eq!(content.as_bytes(), content::encode(&draft.content), "{signal_type:?}");
         let answered = agency::acknowledge(to, &signal).await.unwrap();
         assert_eq!(only_consignment(&answered).0, from.address());

@@ -128,7 +128,9 @@ async fn nobody_acts_by_a_covenant_that_has_run_out() {
     hub.client("safe-home-amsterdam").await;
     hub.client("police-amsterdam").await;
     let later = Clock::from_fn(|| now() + 101 * DAY);
-    let error = agency::send(&hub.open_with_clock("police-amsterdam", later), &hub.example(SignalType::ExploitationSignal)).await;
+    let error =
+        agency::send(&hub.open_with_clock("police-amsterdam", later), &hub.example(SignalType::ExploitationSignal))
+            .await;
     assert_eq!(error.unwrap_err().reason(), Some("COVENANT_EXPIRED"));
     // Beyond thirty days more not even a walk to a new one may begin there.
     let much_later = Clock::from_fn(|| now() + 140 * DAY);

@@ -27,8 +27,8 @@ use seinpost_protocol::digest::Digest;
 use crate::commit::{BlobKind, Durable, Entry, Position};
 use crate::fault::Fault;
 
-pub use memory::MemoryStore;
 pub use self::sled::SledStore;
+pub use memory::MemoryStore;
 
 /// Most entries that one call of [`Reader::entries`] returns: with records of the largest size some 32 MiB, in practice two.
 pub const ENTRIES_MAX: u64 = 4096;

@@ -515,7 +515,8 @@ impl Check<'_> {
     fn fault(&mut self, field: impl Into<String>, wrong: impl Into<String>, allowed: impl Into<String>) {
         if self.faults.len() < FAULTS_MAX {
             // What was written stands in it at times, which may be as long as the content, or steer a terminal.
-            let visible = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+            let visible =
+                |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
             let wrong: String = wrong.into().chars().take(WRONG_CHARS_MAX).map(visible).collect();
             self.faults.push(FieldFault::new(field, wrong, allowed));
         }

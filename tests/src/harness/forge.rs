@@ -119,7 +119,8 @@ impl Forge {
         let signer = self.signer();
         // A profile that no rule names is the type's own; the only one that depends on the recipient is the mayor's.
         let to_mayor = recipients.iter().any(|to| to.address().function == wire::Function::Mayor);
-        let mut profiles = self.covenant.message().profiles.iter().filter(|profile| profile.r#type() == outgoing.signal_type);
+        let mut profiles =
+            self.covenant.message().profiles.iter().filter(|profile| profile.r#type() == outgoing.signal_type);
         let profile = profiles.find(|profile| profile.name.to_lowercase().contains("mayor") == to_mayor);
         let profile = profile.expect("each type has a profile");
         let header = wire::SignalHeader {
@@ -262,7 +263,9 @@ fn manifest(header: Bytes, sealed_content: &[u8], seal_to: &[SealTo], wrapped_ke
 pub fn seal_to(client: &Client) -> SealTo {
     let statements = client.sealing_keys().list().expect("the state can be read");
     let key = |own: &OwnStatement| match &own.statement.state {
-        State::Windowed { public_key, .. } => Some((own.digest, PublicKey::from_bytes(public_key).expect("it is a key"))),
+        State::Windowed { public_key, .. } => {
+            Some((own.digest, PublicKey::from_bytes(public_key).expect("it is a key")))
+        }
         State::Withdrawn => None,
     };
     let (statement, key) = statements.iter().rev().find_map(key).expect("the agency has a sealing key");
@@ -276,7 +279,8 @@ pub fn seal_to(client: &Client) -> SealTo {
 #[must_use]
 pub fn item_id(at: Timestamp) -> ItemId {
     let mut random = [0; 10];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random).expect("the system gives random bytes");
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random)
+        .expect("the system gives random bytes");
     ItemId::new(at, random)
 }
 

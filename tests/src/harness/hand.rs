@@ -68,16 +68,12 @@ impl Secret {
             info.extend_from_slice(digest.as_ref());
         }
         let key = <XWing as Kem>::PublicKey::from_bytes(&to.key.to_bytes()).expect("the key was checked");
-        let (encapsulation, wrapped) =
-            hpke::single_shot_seal_with_rng::<hpke::aead::AesGcm256, hpke::kdf::HkdfSha256, XWing>(
-                &OpModeS::Base,
-                &key,
-                &info,
-                &self.0,
-                b"",
-                &mut System,
-            )
-            .expect("32 bytes can be wrapped for a checked key");
+        let (encapsulation, wrapped) = hpke::single_shot_seal_with_rng::<
+            hpke::aead::AesGcm256,
+            hpke::kdf::HkdfSha256,
+            XWing,
+        >(&OpModeS::Base, &key, &info, &self.0, b"", &mut System)
+        .expect("32 bytes can be wrapped for a checked key");
         [encapsulation.to_bytes().as_slice(), &wrapped].concat().into()
     }
 }

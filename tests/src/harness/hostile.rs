@@ -140,12 +140,8 @@ impl HostileHub {
     async fn start_with(hub: &Hub, lies: Lies, folder: &Path, stem: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("the listener has an address");
-        let forward = Forward(Arc::new(Shared {
-            lies,
-            gateway: hub.address(),
-            peers: hub.peers(),
-            channels: Mutex::default(),
-        }));
+        let forward =
+            Forward(Arc::new(Shared { lies, gateway: hub.address(), peers: hub.peers(), channels: Mutex::default() }));
         let acceptor = TlsAcceptor::from(server_config(hub, folder, stem));
         let incoming = stream::unfold((listener, acceptor), |(listener, acceptor)| async move {
             loop {
@@ -257,7 +253,11 @@ struct Shared {
 struct Forward(Arc<Shared>);
 
 impl Forward {
-    async fn pass_on(&self, path: http::uri::PathAndQuery, request: Request<Streaming<Bytes>>) -> Result<Response<Messages>, Status> {
+    async fn pass_on(
+        &self,
+        path: http::uri::PathAndQuery,
+        request: Request<Streaming<Bytes>>,
+    ) -> Result<Response<Messages>, Status> {
         let caller = request.extensions().get::<Caller>().cloned().expect("the connection tells who called");
         let shared = Arc::clone(&self.0);
         let (peer, credentials) = shared.peers.get(&caller.0).expect("every caller is an identity of the world");

@@ -93,7 +93,9 @@ pub fn channel(gateway: SocketAddr, credentials: &Credentials) -> Channel {
         let config = Arc::clone(&config);
         async move { connect(gateway, config).await.map(TokioIo::new) }
     });
-    Endpoint::from_shared(format!("http://{gateway}")).expect("an address is a URI").connect_with_connector_lazy(connector)
+    Endpoint::from_shared(format!("http://{gateway}"))
+        .expect("an address is a URI")
+        .connect_with_connector_lazy(connector)
 }
 
 async fn connect(gateway: SocketAddr, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
