@@ -17,7 +17,7 @@ async fn a_canary_that_is_planted_in_folder_log_or_counts_is_found() {
     }
     let planted = hub.data().join("planted");
     std::fs::write(&planted, format!("…{file}…")).unwrap();
-    assert_eq!(found(&file), [planted.clone()]);
+    assert_eq!(found(&file), std::slice::from_ref(&planted));
     logs::add(format!("a gateway that logs {log}\n").as_bytes());
     assert_eq!(found(&log), [Path::new("log")]);
     metrics::counter!("seinpost_planted_total", "word" => count.clone()).increment(1);

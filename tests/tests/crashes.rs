@@ -19,6 +19,9 @@ use seinpost_tests::harness::raw;
 const KILLS: u64 = 20;
 const SENDERS: usize = 4;
 
+/// What one sender heard: its items and their receipts, in its order.
+type Heard = Vec<(Digest, wire::Receipt)>;
+
 /// Draws the moment of each kill; the seed is printed, so that a run can be had again.
 struct Moments(u64);
 
@@ -46,7 +49,7 @@ async fn a_gateway_that_is_killed_twenty_times_under_load_has_every_receipt_stil
 
     // The load: each sender sends one signal after the other, each until it has a receipt.
     let stop = Arc::new(AtomicBool::new(false));
-    let receipts: Arc<Mutex<Vec<Vec<(Digest, wire::Receipt)>>>> = Arc::new(Mutex::new(vec![Vec::new(); SENDERS]));
+    let receipts = Arc::new(Mutex::new(vec![Heard::new(); SENDERS]));
     let file = hub.example(SignalType::ExploitationSignal);
     let mut senders = Vec::new();
     for sender in 0..SENDERS {
