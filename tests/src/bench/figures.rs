@@ -19,8 +19,11 @@ pub(crate) enum Format {
 #[derive(Default)]
 pub(crate) struct Figures {
     /// By mode and server, one entry a round.
-    rounds: BTreeMap<(String, &'static str), Vec<(f64, f64, f64)>>,
+    rounds: BTreeMap<(String, &'static str), Vec<Round>>,
 }
+
+/// What one slice came to: operations a second, microseconds of CPU for each at the server and at the client.
+type Round = (f64, f64, f64);
 
 impl Figures {
     /// Notes one slice.
@@ -51,7 +54,7 @@ impl Figures {
             .rounds
             .iter()
             .map(|((mode, server), rounds)| {
-                let middle = |pick: fn(&(f64, f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
+                let middle = |pick: fn(&Round) -> f64| median(rounds.iter().map(pick).collect());
                 (mode, server, middle(|round| round.0), middle(|round| round.1), middle(|round| round.2))
             })
             .collect();

@@ -14,7 +14,7 @@ use seinpost_protocol::wire;
 use serde_json::Value as Json;
 
 /// How long a test waits for what must come; a test that passes never waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends a signal as a person writes it, as `seinpost send FILE` does.
 pub async fn send(client: &Client, file: &Json) -> Result<Submitted> {

@@ -41,6 +41,8 @@ pub struct Hub {
     gateway: State,
     canary: String,
     planted: Mutex<Vec<String>>,
+    /// Where the log of this process was when the hub was made.
+    log_begins: usize,
     ended: bool,
 }
 
@@ -83,7 +85,15 @@ impl Hub {
         let world = world::make(&folder.path().join("world"));
         // A word that stands nowhere but in contents of this very hub.
         let canary = format!("Kanarie{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { folder, world, gateway: State::Stopped, canary, planted: Mutex::default(), ended: false }
+        Self {
+            folder,
+            world,
+            gateway: State::Stopped,
+            canary,
+            planted: Mutex::default(),
+            log_begins: logs::mark(),
+            ended: false,
+        }
     }
 
     /// Makes a second hub of all that there is: one history up to here, one log key, the same agencies.
@@ -97,7 +107,15 @@ impl Hub {
         world::copy_folder(self.world.folder(), &folder.path().join("world"));
         let world = World::load(&folder.path().join("world")).expect("a world can be read");
         let canary = self.canary.clone();
-        Self { folder, world, gateway: State::Stopped, canary, planted: Mutex::default(), ended: false }
+        Self {
+            folder,
+            world,
+            gateway: State::Stopped,
+            canary,
+            planted: Mutex::default(),
+            log_begins: logs::mark(),
+            ended: false,
+        }
     }
 
     /// Serves in this process, with the files as they are now.
@@ -394,7 +412,7 @@ impl Hub {
     #[must_use]
     pub fn search(&self, words: &[&str]) -> Vec<canary::Hit> {
         let mut hits = canary::search_folder(&self.world.hub_folder(), words);
-        hits.extend(canary::search_bytes(Path::new("log"), &logs::captured(), words));
+        hits.extend(canary::search_bytes(Path::new("log"), &logs::captured_since(self.log_begins), words));
         hits.extend(canary::search_bytes(Path::new("metrics"), gateway::metrics::render().as_bytes(), words));
         hits
     }

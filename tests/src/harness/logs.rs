@@ -14,10 +14,16 @@ pub fn capture() {
     });
 }
 
-/// Returns what was captured so far.
+/// Returns how much was captured so far.
 #[must_use]
-pub fn captured() -> Vec<u8> {
-    LOG.lock().unwrap_or_else(PoisonError::into_inner).clone()
+pub fn mark() -> usize {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).len()
+}
+
+/// Returns what was captured since a mark.
+#[must_use]
+pub fn captured_since(mark: usize) -> Vec<u8> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)[mark..].to_vec()
 }
 
 /// Adds what a process of its own wrote.
