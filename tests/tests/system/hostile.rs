@@ -700,7 +700,13 @@ async fn two_recipients_cannot_be_shown_two_texts_by_the_hub() {
         }
     };
     match &signal.content {
-        SignalContent::Unreadable { answer, .. } => assert_eq!(*answer, None, "the sender is not at fault"),
+        SignalContent::Unreadable { reason, answer, .. } => {
+            assert_eq!(
+                (*reason, *answer),
+                ("HUB_FAULT", None),
+                "it is the hub's fault, and no answer blames the sender"
+            );
+        }
         _ => panic!("what was not sent is not shown"),
     }
     assert!(tries.load(Ordering::Relaxed) >= 2, "it was fetched again");
@@ -891,10 +897,11 @@ async fn a_record_that_the_hub_changed_is_named_by_the_auditor() {
     };
     let middle = HostileHub::start(&hub, liar(false)).await;
     let report = hub.open_at("auditor", middle.address()).audit(&mut |_| {}).await.unwrap();
-    assert!(report.faults.iter().any(|fault| fault.index == index), "{:?}", report.faults);
+    let named: Vec<_> = report.faults.iter().map(|fault| (fault.index, fault.reason)).collect();
+    assert!(named.contains(&(index, "COMMITMENT")), "{named:?}");
     let middle = HostileHub::start(&hub, liar(true)).await;
     let error = hub.open_at("auditor", middle.address()).audit(&mut |_| {}).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::NotVerified, "{error}");
+    convicted(&error, "ROOT", &["shown.checkpoint"]);
     hub.end().await;
 }
 
