@@ -1,5 +1,5 @@
 //! The command `seinpost-certs`, as a person uses it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! A whole world in a folder, and what must be true of it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

@@ -3,7 +3,11 @@
 //! What is tested is what the client promises: what it sends is explained before it leaves and proven after; what it
 //! receives is verified or withheld; and a hub that rewrites, forgets, withholds or contradicts itself is found out, with
 //! evidence. The hub judges nothing; see `fake`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 
 mod fake;
 

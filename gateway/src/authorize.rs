@@ -250,7 +250,7 @@ fn code_name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use std::collections::BTreeSet;
 

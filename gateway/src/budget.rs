@@ -278,7 +278,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use http_body_util::{BodyExt, Full, StreamBody};
     use tonic_types::StatusExt;

@@ -531,7 +531,7 @@ pub fn commented(given: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use super::*;
 

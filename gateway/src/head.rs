@@ -157,7 +157,7 @@ fn decode(slot: &[u8]) -> Option<(u64, Head)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use super::*;
 

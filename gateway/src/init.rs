@@ -76,7 +76,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), NoInit> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use std::os::unix::fs::PermissionsExt as _;
 

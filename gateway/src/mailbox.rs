@@ -85,7 +85,7 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use futures_util::FutureExt;
     use seinpost_protocol::address::{Function, Oin};

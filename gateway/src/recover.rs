@@ -238,7 +238,7 @@ impl<'a> Filler<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
     use super::*;
     use crate::journal::{FileJournal, MemoryJournal, Options};

@@ -1,6 +1,10 @@
 //! What a gateway starts with, and what it refuses to start with.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 
 mod common;
 

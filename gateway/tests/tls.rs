@@ -1,6 +1,10 @@
 //! The handshake, alone: who becomes a peer, what everybody else hears, and by which algorithms.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! What every journal promises, asked of each implementation, through its trait alone.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use super::Journal;
 use super::faulty::{Faulty, Outcome};

@@ -1,5 +1,5 @@
 //! The log by itself: what its records name, what it refuses to go on from, and its key.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use seinpost_core::command::{Command, NewCovenant, NewCrl};

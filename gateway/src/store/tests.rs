@@ -1,6 +1,6 @@
 //! The store's two implementations against its contract, and sled against what happens to it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::collections::BTreeSet;
 use std::fs;

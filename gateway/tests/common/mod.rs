@@ -1,7 +1,13 @@
 //! A hub in a temporary folder, and agencies that speak to it without the client: they say exactly what a test wants,
 //! right or wrong. The hub is blind, so what they seal is noise of the right length.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 
 use std::fs;
 use std::net::SocketAddr;

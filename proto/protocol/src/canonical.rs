@@ -452,7 +452,7 @@ member!(wire::record::Event {
 // The rules. Each says no with the fault as seen from the field; the message adds the field's name.
 
 /// No rule: absent, false and 0 mean something.
-#[allow(clippy::unnecessary_wraps)]
+#[allow(clippy::unnecessary_wraps, reason = "it stands in one table with rules that refuse")]
 fn free<T>(_: &T) -> Result<(), Malformed> {
     Ok(())
 }

@@ -44,8 +44,7 @@ pub struct Item {
 }
 
 /// What an agency can sign.
-// The signal, which is the largest, is also what comes most.
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant, reason = "the signal, which is the largest, is also what comes most")]
 #[derive(Debug, Clone)]
 pub enum Payload {
     /// A signal: something to tell.

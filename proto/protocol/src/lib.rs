@@ -32,7 +32,15 @@ pub mod wire {
     pub use crate::generated::seinpost::v1::*;
 }
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, rustdoc::all)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    rustdoc::all,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));
 }

@@ -1,5 +1,5 @@
 //! Chains and revocation lists, as a gateway and a client judge them when a certificate is published or first seen.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use bytes::Bytes;
 use rcgen::{

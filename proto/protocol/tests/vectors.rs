@@ -4,7 +4,11 @@
 //! this crate the same question. What comes in are a case's inputs, what goes out are values or a refusal, and
 //! [`vectors::frame`] compares. Nothing is skipped in silence: a file, an operation, a case, an input or a value that
 //! nobody here knows makes the test fail. The operations that need private keys are asked by the client's runner.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 
 mod vectors {
     pub(crate) mod frame;

@@ -3,7 +3,15 @@
 //! What a call means, and who may make it, is for the gateway and the client to say; the messages are those of
 //! `seinpost-protocol`.
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, rustdoc::all)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    rustdoc::all,
+    reason = "a test that unwraps what must be there fails at the line that says so"
+)]
 mod generated {
     tonic::include_proto!("seinpost.v1");
 }

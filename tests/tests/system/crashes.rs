@@ -1,5 +1,5 @@
 //! The real binary, killed under load again and again: what was receipted is there, in order, and once.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

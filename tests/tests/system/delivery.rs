@@ -1,5 +1,5 @@
 //! Delivering once and in order, whatever happens on the way: repeats, races, broken streams, lost states.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Starting again: after an orderly end, after damage, on an older copy, with another clock; and what clients say to it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 //! One signal from sender to recipient and back, over real mutual TLS, and what each of those around it sees.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use seinpost_client::answer::{Delivery, Say};
 use seinpost_client::content;

@@ -1,5 +1,5 @@
 //! What time does: signals expire and are told of, late answers count until they are too late, covenants run out.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -376,7 +376,7 @@ impl Reader<'_> {
     }
 
     /// (when, digest, serial, windows) of all statements of an address.
-    #[allow(clippy::type_complexity)]
+    #[allow(clippy::type_complexity, reason = "the type is written out once, where it is used")]
     fn statements(&self, of: Address) -> Vec<(Timestamp, Digest, u64, Option<seinpost_core::event::Windows>)> {
         let statements = self.log.iter().filter_map(|event| match &event.what {
             What::Accepted { item, about: About::Key { serial, windows }, addressees, .. }

@@ -1,6 +1,6 @@
 //! What a covenant promises, each rule by the sentence that it proves; the vectors ask the same of whole items.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use prost::Message as _;
