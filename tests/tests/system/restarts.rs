@@ -82,10 +82,15 @@ async fn a_gateway_that_is_told_to_stop_answers_what_it_took_and_takes_nothing_e
     let police = Forge::of(&hub, "police-amsterdam").await;
     let example = hub.example(SignalType::ExploitationSignal);
     let requests: Vec<_> = (0..60).map(|_| police.submission(police.signal(&example, &[&safe_home]).seal())).collect();
-    // They are under way when it is told.
-    let submitting = join_all(requests.iter().map(|request| police.submit(request.clone())));
+    // They are under way when it is told: the first was answered, and the others were sent with it.
+    let first = tokio::sync::Notify::new();
+    let submitting = join_all(requests.iter().map(async |request| {
+        let answer = police.submit(request.clone()).await;
+        first.notify_one();
+        answer
+    }));
     let stopping = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        first.notified().await;
         hub.stop().await;
     };
     let (answers, ()) = tokio::join!(submitting, stopping);
