@@ -362,9 +362,8 @@ async fn a_mailbox_head_covers_all_that_was_answered_before() {
     let hub = ready().await;
     let empty = hub.sequencer.mailbox_head(police()).await.unwrap();
     assert_eq!((empty.last, empty.first_number), (None, 1));
-    let (recorded, head) = tokio::join!(hub.submit(signal(1)), hub.sequencer.mailbox_head(safe_home()));
-    let Outcome::Recorded { index, durable } = recorded else { panic!("not recorded") };
-    let head = head.unwrap();
+    let Outcome::Recorded { index, durable } = hub.submit(signal(1)).await else { panic!("not recorded") };
+    let head = hub.sequencer.mailbox_head(safe_home()).await.unwrap();
     let last = head.last.unwrap();
     assert_eq!((last.number, last.index, last.commitment), (2, index + 1, durable.entries[1].commitment));
     for facts in [empty, head] {
