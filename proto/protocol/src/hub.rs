@@ -4,6 +4,10 @@
 //! all its faults, so that it is mended in one go. After the first covenant has been accepted only the covenant counts;
 //! then this file says no more than which log and which first covenant were meant.
 //!
+//! The first covenant may be any of the log's, so that a hub file need not lead through years of them. Every signature
+//! that it came with must be a registrar's: its own, or one of this file's. So the file lists those too who signed that
+//! covenant as registrars of the one before and left with it; for all that comes later the list says nothing.
+//!
 //! ```toml
 //! origin = "log.seinpost.test/dev"              # the log's name
 //! hub_oin = "00000099155900000000"              # which the hub's certificate bears
@@ -49,9 +53,9 @@ pub struct Hub {
     pub hub_oin: Oin,
     /// The origin is a test's, where one registrar may be enough.
     pub test: bool,
-    /// How many registrars must have signed the first covenant.
+    /// How many of the registrars must have signed the first covenant.
     pub threshold: u32,
-    /// The first registrars.
+    /// The registrars whose signatures the first covenant may bear: its own, and those who left with it.
     pub registrars: Vec<wire::Registrar>,
     /// The first covenant's serial.
     pub covenant_serial: u64,
@@ -232,6 +236,7 @@ impl Hub {
             line(format_args!("    \"\"\"\n{}\"\"\",", pem(root)));
         }
         line(format_args!("]"));
+        line(format_args!("# Registrars who may have signed the first covenant: its own, and those who left with it."));
         for registrar in &self.registrars {
             line(format_args!("\n[[registrars]]"));
             line(format_args!("name = {}", quoted(&registrar.name)));

@@ -344,6 +344,38 @@ mod verify {
     }
 
     #[test]
+    fn registrars_are_accused_of_two_covenants_only_by_their_own_signatures() {
+        let last = covenant();
+        let floor = floor_of(last.item());
+        let other = wire::Covenant { hub_oin: POLICE.to_owned(), ..last.message().clone() };
+        let changed = wire::SignedItem { payload: other.encode_to_vec().into(), ..last.item().clone() };
+        let refused = |item: &wire::SignedItem, trust: &Trust<'_>| Covenant::verify(item, trust).unwrap_err();
+
+        for trust in [Trust::Last(&last), Trust::Floor(floor)] {
+            let bad = refused(&changed, &trust);
+            assert_eq!((bad.reason(), bad.field()), ("SIGNATURE", "signatures[0]"), "a changed byte: {bad}");
+            assert_eq!(refused(&signed(&other, &[]), &trust).reason(), "TOO_FEW_OLD", "nobody signed");
+            assert_eq!(refused(&signed(&other, &[1]), &trust).reason(), "TOO_FEW_OLD", "one is not enough");
+            assert_eq!(refused(&signed(&other, &[1, 8]), &trust).reason(), "SIGNATURE", "a stranger");
+            let bad = refused(&signed(&other, &[1, 3]), &trust);
+            assert_eq!((bad.reason(), bad.field()), ("SERIAL_FORK", "serial"), "two signed both: {bad}");
+        }
+    }
+
+    #[test]
+    fn a_covenant_of_too_many_registrars_is_refused_before_its_signatures_are_tried() {
+        let last = covenant();
+        for message in [next_of(&last), last.message().clone()] {
+            let mut message = message;
+            message.registrars.resize(33, registrar(3));
+            let bad = Covenant::verify(&signed(&message, &[1, 2]), &Trust::Last(&last)).unwrap_err();
+            assert_eq!((bad.reason(), bad.field()), ("SIZE", "registrars"));
+        }
+        let bad = Covenant::verify(&signed(&next_of(&last), &[1; 65]), &Trust::Last(&last)).unwrap_err();
+        assert_eq!((bad.reason(), bad.field()), ("SIZE", ""));
+    }
+
+    #[test]
     fn the_first_covenant_of_all_follows_nothing() {
         let mut message = message();
         message.serial = 1;
@@ -366,6 +398,27 @@ mod verify {
         assert_eq!(refused(Floor { log_origin: "other.log".to_owned(), ..floor.clone() }), "ORIGIN");
         let others = vec![registrar(4), registrar(5), registrar(6)];
         assert_eq!(refused(Floor { registrars: others, ..floor }), "TOO_FEW_OLD");
+    }
+
+    #[test]
+    fn who_signed_the_first_covenant_and_left_with_it_is_listed_in_the_hub_file() {
+        let before = covenant();
+        let mut message = next_of(&before);
+        message.registrars = vec![registrar(3), registrar(4), registrar(5)];
+        let item = signed(&message, &[1, 3, 4]);
+        assert!(Covenant::verify(&item, &Trust::Last(&before)).is_ok());
+
+        let with = |of: &[u8]| Floor { registrars: of.iter().map(|of| registrar(*of)).collect(), ..floor_of(&item) };
+        let bad = Covenant::verify(&item, &Trust::Floor(with(&[3, 4, 5]))).unwrap_err();
+        assert_eq!((bad.reason(), bad.field()), ("SIGNATURE", "signatures[0]"));
+        assert!(bad.to_string().contains("has to be listed in hub.toml too"), "it says what to do: {bad}");
+        let listed = Covenant::verify(&item, &Trust::Floor(with(&[1, 3, 4, 5]))).unwrap();
+
+        let mut third = next_of(&listed);
+        third.registrars.clone_from(&message.registrars);
+        assert!(Covenant::verify(&signed(&third, &[4, 5]), &Trust::Last(&listed)).is_ok());
+        let bad = Covenant::verify(&signed(&third, &[1, 4, 5]), &Trust::Last(&listed)).unwrap_err();
+        assert_eq!(bad.reason(), "SIGNATURE", "the hub file's list counts for the first covenant alone");
     }
 
     #[test]

@@ -117,14 +117,23 @@ pub enum Breach {
     #[error("the covenant belongs to another log")]
     Origin,
     /// A lower serial than what is trusted.
-    #[error("the serial is lower than that of the covenant that was accepted last")]
+    #[error("the serial is lower than that of the covenant that is trusted")]
     SerialLower,
-    /// Another covenant of the same serial: somebody signed two.
+    /// Another covenant of the same serial, which enough registrars have signed: they signed two.
     #[error("another covenant of this serial has been accepted: the registrars signed two")]
     SerialFork,
+    /// By the hub file: another covenant of the serial that it names, which enough registrars have signed.
+    #[error(
+        "the registrars signed this covenant, and hub.toml names another of this serial: its covenant_digest is \
+             wrong, or they signed two; ask the operator, and compare by phone"
+    )]
+    FloorFork,
     /// Not the next one.
     #[error("covenants are accepted one by one, and between the last one and this there is another")]
     SerialGap,
+    /// By the hub file: a later covenant than the one that it names.
+    #[error("the first covenant is exactly the one that hub.toml names, and this is a later one")]
+    FloorGap,
     /// It does not name the one before it.
     #[error("the covenant does not follow the one that was accepted last")]
     PreviousDigest,
@@ -206,9 +215,19 @@ pub enum Breach {
     /// A signature that is none of an old or new registrar's.
     #[error("a signature is none of the old or new registrars'")]
     Signature,
+    /// By the hub file: a signature that is none of the registrars' that it lists, nor of the covenant's own.
+    #[error(
+        "a signature is by none of the registrars that hub.toml lists, nor of the covenant's own; one who signed \
+             this covenant and left with it has to be listed in hub.toml too: ask the operator for one that lists \
+             him, and compare it by phone"
+    )]
+    FloorSignature,
     /// Fewer old registrars than the old threshold.
     #[error("too few registrars of the last accepted covenant have signed")]
     TooFewOld,
+    /// By the hub file: fewer of the registrars that it lists than its threshold.
+    #[error("fewer of the registrars that hub.toml lists have signed than its threshold says")]
+    FloorTooFew,
     /// Fewer new registrars than the new threshold.
     #[error("too few of the covenant's own registrars have signed")]
     TooFewNew,
@@ -224,8 +243,8 @@ impl Breach {
             Self::Malformed(malformed) => malformed.reason.as_str(),
             Self::Origin => "ORIGIN",
             Self::SerialLower => "SERIAL_LOWER",
-            Self::SerialFork => "SERIAL_FORK",
-            Self::SerialGap => "SERIAL_GAP",
+            Self::SerialFork | Self::FloorFork => "SERIAL_FORK",
+            Self::SerialGap | Self::FloorGap => "SERIAL_GAP",
             Self::PreviousDigest => "PREVIOUS_DIGEST",
             Self::Validity => "VALIDITY",
             Self::Threshold => "THRESHOLD",
@@ -252,8 +271,8 @@ impl Breach {
             Self::ProfileTwice => "PROFILE_TWICE",
             Self::ClockTwice => "CLOCK_TWICE",
             Self::ClockDuration => "CLOCK_DURATION",
-            Self::Signature => "SIGNATURE",
-            Self::TooFewOld => "TOO_FEW_OLD",
+            Self::Signature | Self::FloorSignature => "SIGNATURE",
+            Self::TooFewOld | Self::FloorTooFew => "TOO_FEW_OLD",
             Self::TooFewNew => "TOO_FEW_NEW",
         }
     }
@@ -284,8 +303,19 @@ impl Covenant {
         })?;
         let digest = item::digest_of(&item.payload_type, &item.payload);
 
+        // Before any signature is looked at: each is held against every registrar.
+        if message.registrars.len() > REGISTRARS_MAX {
+            return Err(Breach::Size.at("registrars"));
+        }
+
         let old = Old::of(trust);
-        let previous_digest = succeeds(&message, &digest, &old)?;
+        if message.log_origin == old.log_origin && message.serial == old.serial && digest != old.digest {
+            // Signatures first: whoever changes a byte of a covenant makes another of its serial, and only if enough
+            // registrars signed that too is it theirs to answer for.
+            signed(item, &message, &old)?;
+            return Err(old.says(Breach::SerialFork, Breach::FloorFork).at("serial"));
+        }
+        let previous_digest = succeeds(&message, &old)?;
         if let Some(last) = old.last.filter(|last| last.digest() == digest) {
             // Word for word the item that was accepted needs no second look; and it would not bear one, since the
             // registrars before it, who signed it too, may be unknown by now.
@@ -389,10 +419,15 @@ impl<'a> Old<'a> {
             },
         }
     }
+
+    /// Returns the breach in the words of what is trusted: the last accepted covenant, or the hub file.
+    fn says(&self, by_last: Breach, by_floor: Breach) -> Breach {
+        if self.last.is_some() { by_last } else { by_floor }
+    }
 }
 
 /// Its place: the same log, the same covenant again or the next, which names the one before it.
-fn succeeds(message: &wire::Covenant, digest: &Digest, old: &Old<'_>) -> Result<Option<Digest>, BadCovenant> {
+fn succeeds(message: &wire::Covenant, old: &Old<'_>) -> Result<Option<Digest>, BadCovenant> {
     if message.log_origin != old.log_origin {
         return Err(Breach::Origin.at("log_origin"));
     }
@@ -400,11 +435,8 @@ fn succeeds(message: &wire::Covenant, digest: &Digest, old: &Old<'_>) -> Result<
     if message.serial < old.serial {
         return Err(Breach::SerialLower.at("serial"));
     }
-    if message.serial == old.serial && *digest != old.digest {
-        return Err(Breach::SerialFork.at("serial"));
-    }
     if message.serial > old.serial && !is_next {
-        return Err(Breach::SerialGap.at("serial"));
+        return Err(old.says(Breach::SerialGap, Breach::FloorGap).at("serial"));
     }
     let previous = Digest::try_from(&message.previous_digest).ok();
     // The first of all follows nothing; every other follows something, and the next one what is trusted.
@@ -443,9 +475,6 @@ fn tables(message: &wire::Covenant, test: bool) -> Result<Tables, BadCovenant> {
 }
 
 fn registrars(message: &wire::Covenant, hub_oin: Oin, test: bool, tables: &mut Tables) -> Result<(), BadCovenant> {
-    if message.registrars.len() > REGISTRARS_MAX {
-        return Err(Breach::Size.at("registrars"));
-    }
     let lowest = if test { 1 } else { 2 };
     if message.threshold < lowest || message.threshold as usize > message.registrars.len() {
         return Err(Breach::Threshold.at("threshold"));
@@ -651,10 +680,11 @@ fn signed(item: &wire::SignedItem, message: &wire::Covenant, old: &Old<'_>) -> R
             let key = <&[u8; 32]>::try_from(key.as_ref());
             key.is_ok_and(|key| signature::verify_ed25519(key, &signed, &signature.sig).is_ok())
         });
-        keys.insert(signer.ok_or_else(|| Breach::Signature.at(format!("signatures[{at}]")))?);
+        let unknown = || old.says(Breach::Signature, Breach::FloorSignature).at(format!("signatures[{at}]"));
+        keys.insert(signer.ok_or_else(unknown)?);
     }
     if count(old.registrars, &keys) < old.threshold as usize {
-        return Err(Breach::TooFewOld.at("signatures"));
+        return Err(old.says(Breach::TooFewOld, Breach::FloorTooFew).at("signatures"));
     }
     if count(&message.registrars, &keys) < message.threshold as usize {
         return Err(Breach::TooFewNew.at("signatures"));
