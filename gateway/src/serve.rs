@@ -433,14 +433,15 @@ impl Start {
             reporter,
         };
         tasks.spawn(watching.run(stopped.clone()));
-        tasks.spawn(tick(sequencer, stopped.clone()));
+        let (told, ticks) = watch::channel(0);
+        tasks.spawn(tick(sequencer, told, stopped.clone()));
         if let Some(listener) = metrics_listener {
             tasks.spawn(metrics::serve(listener, stopped.clone()));
         }
         let serve = move |connection, finish| serve_connection(server.clone(), routes.clone(), connection, finish);
         let door = tokio::spawn(accept::accept(listener, tls, config.connections, connections, stopped, serve));
         info!(%address, metrics = metrics_address.map(tracing::field::display), origin = config.origin, "serving");
-        Ok(Served { address, metrics_address, stop, door, tasks })
+        Ok(Served { address, metrics_address, ticks, stop, door, tasks })
     }
 
     /// Records the covenants and lists that are new, and that the gateway began.
@@ -515,8 +516,8 @@ impl Failed {
     }
 }
 
-/// Tells the core the time, so that it decides what has expired.
-async fn tick(sequencer: Sequencer, mut stop: watch::Receiver<bool>) {
+/// Tells the core the time, so that it decides what has expired, and counts in `told` how often it has.
+async fn tick(sequencer: Sequencer, told: watch::Sender<u64>, mut stop: watch::Receiver<bool>) {
     let mut ticks = interval(TICK);
     // After a pause one tick is enough: what counts is what time it is.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -527,6 +528,8 @@ async fn tick(sequencer: Sequencer, mut stop: watch::Receiver<bool>) {
         }
         // Whatever came of it, the next tick asks again.
         let _ = sequencer.submit(Command::Tick, Vec::new()).await;
+        told.send_modify(|times| *times += 1);
+        ::metrics::counter!("seinpost_ticks_total").increment(1);
     }
 }
 
@@ -566,6 +569,8 @@ async fn serve_connection(mut server: Door, routes: Routes, connection: Connecti
 struct Served {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
+    /// How often the core was told the time.
+    ticks: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
     door: tokio::task::JoinHandle<()>,
     tasks: JoinSet<()>,
@@ -588,6 +593,14 @@ impl Running {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.served.metrics_address
+    }
+
+    /// Resolves when the core has been told the time so many times more: whatever was to expire by then has expired.
+    pub async fn ticked(&self, times: u64) {
+        let mut ticks = self.served.ticks.clone();
+        let begun = *ticks.borrow();
+        // The task that counts lives as long as this does.
+        let _ = ticks.wait_for(|told| *told >= begun + times).await;
     }
 
     /// Resolves when the gateway can no longer write; then it must be stopped, and the restart finds out what was kept.
