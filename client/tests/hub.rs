@@ -41,6 +41,8 @@ use seinpost_protocol::wire;
 
 const POLICE: &str = "police-amsterdam";
 const SAFE_HOME: &str = "safe-home-amsterdam";
+/// How long a test waits for what must come; a test that passes never waits so long.
+const PATIENCE: Duration = Duration::from_secs(180);
 const TEXT: &[u8] = b"Fictief: twee jongens van 15";
 
 /// Takes any content, but for that which begins with a word.
@@ -165,10 +167,10 @@ async fn open(client: &Client) -> Mailbox {
     client.receive(Start::Pinned, Arc::new(Check)).await.unwrap()
 }
 
-/// Reads until something comes that is no head, key statement or notice; with the time that a test may take as bound.
+/// Reads until something comes that is no head, key statement or notice.
 async fn next(mailbox: &mut Mailbox) -> Received {
     loop {
-        let received = mailbox.next_within(Duration::from_secs(20)).await.unwrap().expect("something comes");
+        let received = mailbox.next_within(PATIENCE).await.unwrap().expect("something comes");
         mailbox.acknowledge(&received).unwrap();
         if !matches!(received, Received::Head(_) | Received::KeyStatement(_) | Received::Notice(_)) {
             return received;
@@ -179,7 +181,7 @@ async fn next(mailbox: &mut Mailbox) -> Received {
 /// Reads until an error ends the stream.
 async fn fails(mailbox: &mut Mailbox) -> Error {
     loop {
-        match mailbox.next_within(Duration::from_secs(20)).await {
+        match mailbox.next_within(PATIENCE).await {
             Ok(received) => mailbox.acknowledge(&received.expect("something comes")).unwrap(),
             Err(error) => return error,
         }
@@ -550,7 +552,7 @@ async fn a_key_statement_that_one_did_not_make_is_seen_in_ones_own_mailbox() {
     let mut mailbox = open(&safe_home).await;
     let mut own = Vec::new();
     while own.len() < 2 {
-        let received = mailbox.next_within(Duration::from_secs(20)).await.unwrap().unwrap();
+        let received = mailbox.next_within(PATIENCE).await.unwrap().unwrap();
         mailbox.acknowledge(&received).unwrap();
         if let Received::KeyStatement(statement) = received {
             own.push((statement.statement.serial, statement.is_own));
@@ -963,7 +965,7 @@ async fn a_hub_that_promises_on_every_stream_and_ends_it_raises_an_alarm() {
     let mut mailbox = open(&safe_home).await;
     let mut heads = 0;
     let alarm = loop {
-        match mailbox.next_within(Duration::from_secs(20)).await {
+        match mailbox.next_within(PATIENCE).await {
             Ok(Some(Received::Head(_))) => heads += 1,
             Ok(Some(Received::Alarm(alarm))) => break alarm,
             Ok(_) => panic!("nothing else is sent"),

@@ -9,14 +9,15 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Agency, Hub, channel, client, connect, now, reason, refused};
+use common::{Agency, Hub, at_last, channel, client, connect, now, reason, refused, within};
 use seinpost_certs::world::Wrong;
 use seinpost_gateway::adopt::Covenants;
 use seinpost_gateway::authorize::{Authorize, CALLS, Call, Who};
 use seinpost_gateway::budget::Budget;
+use seinpost_gateway::clock::Clock;
 use seinpost_gateway::serve::Options;
 use seinpost_protocol::wire::{self, Use};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -138,16 +139,19 @@ async fn a_request_without_a_proven_peer_is_denied() {
 async fn a_connection_of_age_is_asked_to_end_and_a_new_one_goes_on() {
     let mut hub = Hub::made();
     let mut config = hub.config();
-    // Long enough for a busy machine to connect and be served, short enough for a test.
-    config.connections.age = Duration::from_secs(3);
+    config.connections.age = Duration::from_secs(1);
     hub.go_with(config, Options::default()).await.unwrap();
     let police = hub.agency("police-amsterdam");
-    let mut mailbox = police.receive(0).await.unwrap();
-    mailbox.message().await.unwrap();
-    let end = tokio::time::timeout(Duration::from_secs(20), mailbox.message()).await.expect("it is asked to end");
+    // A busy machine may be so slow that the connection is of age before the head has come; then it is asked again.
+    let open = async || {
+        let mut mailbox = police.receive(0).await.ok()?;
+        mailbox.message().await.ok()?.map(|_| mailbox)
+    };
+    let mut mailbox = at_last("the mailbox is open", open).await;
+    let end = within("it is asked to end", mailbox.message()).await;
     refused(end, Code::Unavailable, "DRAINING");
     // The same client connects anew, and nothing is lost.
-    police.receive(0).await.unwrap().message().await.unwrap();
+    at_last("the mailbox is open again", open).await;
     hub.stop().await;
 }
 
@@ -197,8 +201,7 @@ async fn health_is_for_every_known_peer_and_reflection_only_where_it_is_configur
 async fn silent_sockets_are_dropped_and_cost_a_good_client_nothing() {
     let mut hub = Hub::made();
     let mut config = hub.config();
-    config.connections.handshake = Duration::from_secs(2);
-    config.connections.preface = Duration::from_secs(2);
+    (config.connections.handshake, config.connections.preface) = (Duration::from_secs(5), Duration::from_secs(5));
     config.connections.handshakes_per_source_max = 8;
     hub.go_with(config, Options::default()).await.unwrap();
     let police = hub.agency("police-amsterdam");
@@ -212,25 +215,23 @@ async fn silent_sockets_are_dropped_and_cost_a_good_client_nothing() {
     let folder = hub.world.identity_folder("shelter");
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let shelter = Arc::new(client(&read("tls.pem"), &read("tls.key")));
+    // The newest is served, the slowest make room. (A busy machine may be slower than the bound; then it tries again.)
     let mut shaken =
-        connect(hub.address(), shelter.clone()).await.expect("the newest is served, the slowest make room");
+        at_last("the newest shakes hands", async || connect(hub.address(), shelter.clone()).await.ok()).await;
     // A new connection is made among them, and an old one answers.
     let fresh = channel(hub.address(), &read("tls.pem"), &read("tls.key"));
-    let checkpoint = seinpost_rpc::audit_service_client::AuditServiceClient::new(fresh)
-        .get_checkpoint(wire::GetCheckpointRequest { seen_size: 0 })
-        .await;
-    assert!(checkpoint.is_ok());
+    let mut fresh = seinpost_rpc::audit_service_client::AuditServiceClient::new(fresh);
+    let request = wire::GetCheckpointRequest { seen_size: 0 };
+    at_last("a new connection is served", async || fresh.get_checkpoint(request).await.ok()).await;
     police.seen().await;
 
-    let begun = Instant::now();
     // What comes first is the server's own preface; then the connection ends, although nobody said anything.
     let mut bytes = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(15), shaken.read_to_end(&mut bytes)).await.expect("it is dropped");
+    let _ = within("who says nothing is dropped", shaken.read_to_end(&mut bytes)).await;
     for mut socket in silent {
-        let gone = tokio::time::timeout(Duration::from_secs(15), socket.read(&mut [0; 1])).await;
-        assert!(matches!(gone, Ok(Ok(0) | Err(_))), "it is dropped");
+        let gone = within("who shakes no hands is dropped", socket.read(&mut [0; 1])).await;
+        assert!(matches!(gone, Ok(0) | Err(_)), "it is dropped");
     }
-    assert!(begun.elapsed() < Duration::from_secs(15));
     hub.stop().await;
 }
 
@@ -238,7 +239,7 @@ async fn silent_sockets_are_dropped_and_cost_a_good_client_nothing() {
 async fn a_stop_ends_open_streams_and_silent_connections_within_the_drain_time() {
     let mut hub = Hub::made();
     let mut config = hub.config();
-    config.connections.drain = Duration::from_secs(2);
+    config.connections.drain = Duration::from_secs(5);
     hub.go_with(config, Options::default()).await.unwrap();
     let police = hub.agency("police-amsterdam");
     let mut mailbox = police.receive(0).await.unwrap();
@@ -247,21 +248,20 @@ async fn a_stop_ends_open_streams_and_silent_connections_within_the_drain_time()
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let _silent = connect(hub.address(), Arc::new(client(&read("tls.pem"), &read("tls.key")))).await.unwrap();
 
-    let begun = Instant::now();
     let stopping = hub.stop();
     let told = async {
         let status = mailbox.message().await;
         refused(status, Code::Unavailable, "DRAINING");
     };
-    tokio::join!(stopping, told);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    within("it has stopped", async { tokio::join!(stopping, told) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_participant_that_a_coming_covenant_suspends_is_cut_when_it_rules() {
     let mut hub = Hub::made();
     let oin = hub.world.address("shelter").unwrap().oin;
-    let begins = now() + Duration::from_secs(12);
+    let hour = Duration::from_secs(3600);
+    let begins = now() + hour;
     let change = |covenant: &mut wire::Covenant| {
         covenant.valid_from = Some(begins.into());
         covenant.valid_until = Some((begins + Duration::from_secs(86_400)).into());
@@ -273,14 +273,20 @@ async fn a_participant_that_a_coming_covenant_suspends_is_cut_when_it_rules() {
     };
     let next = hub.world.covenant_after(hub.world.covenant(), change, &[0, 1]).unwrap();
     hub.world.save_covenant(&next).unwrap();
-    hub.go().await.unwrap();
+    let (given, taken) = std::sync::mpsc::channel();
+    let by_hand = move |last| {
+        let (clock, hand) = Clock::by_hand(now(), last);
+        given.send(hand).unwrap();
+        clock
+    };
+    let options = Options { clock: Some(Box::new(by_hand)), ..Options::default() };
+    hub.go_with(hub.config(), options).await.unwrap();
     let (shelter, police) = (hub.agency("shelter"), hub.agency("police-amsterdam"));
     let mut mailbox = shelter.receive(0).await.expect("the old covenant still rules");
     mailbox.message().await.unwrap();
-    let end = tokio::time::timeout(Duration::from_secs(60), mailbox.message()).await.expect("its connection is cut");
-    assert!(end.is_err());
-    assert!(now() >= begins);
-    assert!(shelter.receive(0).await.is_err(), "and no new one is made");
+    taken.recv().unwrap().pass(hour);
+    within("its connection is cut", mailbox.message()).await.unwrap_err();
+    shelter.receive(0).await.expect_err("no new one is made");
     police.seen().await;
     hub.stop().await;
 }
@@ -310,15 +316,17 @@ async fn too_many_bytes_under_way_are_refused_with_a_time_to_come_back_at() {
         (slow, held)
     };
     let (mut slow, mut held) = hold_back().await;
-    let refusal = loop {
+    let refused = async || {
         let status = raw(&police, path, message(length, length)).await;
         if reason(&status) != "MALFORMED" {
-            break status;
+            return Some(status);
         }
         if slow.is_finished() {
             (slow, held) = hold_back().await;
         }
+        None
     };
+    let refusal = at_last("there is no room", refused).await;
     assert_eq!((refusal.code(), reason(&refusal).as_str()), (Code::ResourceExhausted, "BUDGET"));
     assert!(tonic_types::StatusExt::get_details_retry_info(&refusal).is_some());
     // Another agency has its own share; and what was held comes back when the call is gone.
@@ -326,8 +334,8 @@ async fn too_many_bytes_under_way_are_refused_with_a_time_to_come_back_at() {
     assert_eq!(reason(&status), "MALFORMED");
     slow.abort();
     drop(held);
-    let freed = async { while reason(&raw(&police, path, message(length, length)).await) != "MALFORMED" {} };
-    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the bytes are given back");
+    let has_room = async || (reason(&raw(&police, path, message(length, length)).await) == "MALFORMED").then_some(());
+    at_last("the bytes are given back", has_room).await;
     hub.stop().await;
 }
 

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Hub, now, refused};
+use common::{Hub, at_last, now, refused};
 use seinpost_gateway::clock::Clock;
 use seinpost_gateway::serve::{NoStart, Options};
 use seinpost_protocol::wire;
@@ -209,12 +209,7 @@ async fn an_overdue_revocation_list_alarms_first_and_closes_after_its_grace() {
     hub.go_with(config, Options::default()).await.unwrap();
     let police = hub.agency("police-amsterdam");
     let request = wire::GetCheckpointRequest { seen_size: 0 };
-    let closed = async {
-        while police.audit().get_checkpoint(request).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), closed).await.expect("the door closes");
+    at_last("the door closes", async || police.audit().get_checkpoint(request).await.err()).await;
     hub.stop().await;
 }
 

@@ -10,10 +10,9 @@ mod common;
 
 use std::fs;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
-use common::{client_by, now as time};
+use common::{client_by, now as time, within};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, Error, ProtocolVersion};
@@ -113,8 +112,7 @@ async fn shake(tls: &Tls, config: ClientConfig) -> Shaken {
             Err(error) => Err(error),
         }
     };
-    let (server, (client, group, suite)) =
-        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(serve, knock) }).await.unwrap();
+    let (server, (client, group, suite)) = within("both are done", async { tokio::join!(serve, knock) }).await;
     Shaken { server, client, group, suite }
 }
 
@@ -245,7 +243,7 @@ async fn a_peer_that_does_not_speak_h2_is_dropped() {
         stream.read(&mut [0; 1]).await.unwrap_or(0)
     };
     let serve = async { tls.handshake(listener.accept().await.unwrap().0).await.map(|_| ()) };
-    let (served, read) = tokio::join!(serve, knock);
+    let (served, read) = within("both are done", async { tokio::join!(serve, knock) }).await;
     assert!(matches!(served, Err(NoHandshake::NotHttp2)));
     assert_eq!(read, 0);
 }

@@ -10,6 +10,7 @@
 )]
 
 use std::fs;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,30 @@ pub const ORIGIN: &str = "seinpost.test/gateway";
 /// Bytes of sealed content in the smallest class.
 pub const CONTENT: usize = 4 * 1024;
 
+/// How long a test waits for what must come; a test that passes never waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits for what must come.
+pub async fn within<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, coming).await {
+        Ok(came) => came,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}
+
+/// Asks again and again for what must be there at last, where nothing tells when it is.
+pub async fn at_last<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Some(there) => return there,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    within(what, asking).await
+}
+
 /// The wall clock, which certificates are judged by.
 pub fn now() -> Timestamp {
     Clock::system(None).reading()
@@ -84,8 +109,9 @@ impl Hub {
 
     pub fn config(&self) -> Config {
         let mut config = Sources::read(&self.world.gateway_config()).unwrap().config().unwrap();
-        // The machine of a test may be fuller than a hub's.
+        // The machine of a test may be fuller than a hub's, and busier.
         config.disk_free_bytes = 0;
+        (config.connections.handshake, config.connections.preface) = (PATIENCE, PATIENCE);
         config
     }
 

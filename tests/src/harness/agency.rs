@@ -1,7 +1,6 @@
 //! What agencies do all day, in a line each: send a file, read a mailbox, answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use seinpost_client::answer::{Delivery, Say};
 use seinpost_client::client::Client;
@@ -13,8 +12,7 @@ use seinpost_client::send::{KeepCopy, Submitted};
 use seinpost_protocol::wire;
 use serde_json::Value as Json;
 
-/// How long a test waits for what must come; a test that passes never waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use super::patience::PATIENCE;
 
 /// Sends a signal as a person writes it, as `seinpost send FILE` does.
 pub async fn send(client: &Client, file: &Json) -> Result<Submitted> {

@@ -30,6 +30,7 @@ use tempfile::TempDir;
 
 use super::canary;
 use super::logs;
+use super::patience::within;
 use super::process::Process;
 use super::raw::Credentials;
 use super::world;
@@ -83,17 +84,10 @@ impl Hub {
         logs::capture();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let world = world::make(&folder.path().join("world"));
+        bear_with_slow_machines(&world);
         // A word that stands nowhere but in contents of this very hub.
         let canary = format!("Kanarie{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self {
-            folder,
-            world,
-            gateway: State::Stopped,
-            canary,
-            planted: Mutex::default(),
-            log_begins: logs::mark(),
-            ended: false,
-        }
+        Self::stopped(folder, world, canary)
     }
 
     /// Makes a second hub of all that there is: one history up to here, one log key, the same agencies.
@@ -106,7 +100,10 @@ impl Hub {
         let folder = tempfile::tempdir().expect("a folder can be made");
         world::copy_folder(self.world.folder(), &folder.path().join("world"));
         let world = World::load(&folder.path().join("world")).expect("a world can be read");
-        let canary = self.canary.clone();
+        Self::stopped(folder, world, self.canary.clone())
+    }
+
+    fn stopped(folder: TempDir, world: World, canary: String) -> Self {
         Self {
             folder,
             world,
@@ -274,6 +271,17 @@ impl Hub {
         }
     }
 
+    /// Waits until the gateway has told its core the time so many times more.
+    ///
+    /// # Panics
+    /// If it is not served in this process, or its time stands still.
+    pub async fn ticked(&self, times: u64) {
+        match &self.gateway {
+            State::Here(running) => within("the core is told the time", running.ticked(times)).await,
+            State::Stopped | State::Apart(_) => panic!("the hub is not served in this process"),
+        }
+    }
+
     /// Returns the world.
     #[must_use]
     pub fn world(&self) -> &World {
@@ -433,6 +441,16 @@ impl Hub {
         let hits = self.search(&words);
         assert!(hits.is_empty(), "words of contents were found at the hub: {hits:#?}");
     }
+}
+
+/// Gives handshakes more time than an operator does, and the disk no floor: the machine of a test may be busy and full.
+fn bear_with_slow_machines(world: &World) {
+    let path = world.gateway_config();
+    let text = std::fs::read_to_string(&path).expect("the configuration can be read");
+    let limits = "[limits]\nhandshake = \"2m\"\npreface = \"2m\"\ndisk_free = \"0KiB\"\n";
+    let patient = text.replacen("[limits]\n", limits, 1);
+    assert_ne!(patient, text, "a world's configuration has limits");
+    std::fs::write(&path, patient).expect("the configuration can be written");
 }
 
 impl Drop for Hub {

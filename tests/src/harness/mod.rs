@@ -3,6 +3,7 @@
 //! A test starts a [`Hub`](hub::Hub), takes clients from it, does what its name says, and ends the hub, which is then
 //! searched for everything that must not be in it. The rooms, in the order in which to read them:
 
+pub mod patience;
 pub mod hub;
 pub mod world;
 pub mod logs;

@@ -1,15 +1,16 @@
 //! The gateway as a process of its own: the real binary, to be killed, measured, and started again.
 //!
-//! The binary lies beside the test's own. Where it is missing or older than a source that it was made from, it is built,
-//! and that is said: a test of an old binary would prove nothing.
+//! The binary lies beside the test's own. Where it is missing or older than a source that it is made of, it is built, and
+//! that is said: a test of an old binary would prove nothing.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,9 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::logs;
-
-/// How long the process may take until it serves, and until it has ended after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::patience::{at_last, within};
 
 /// A gateway's process. It is killed when it is dropped.
 pub struct Process {
@@ -69,7 +68,7 @@ impl Process {
                 }
             }
         };
-        let ready = tokio::time::timeout(PATIENCE, ready).await.expect("the gateway serves or ends within a minute");
+        let ready = within("the gateway serves or ends", ready).await;
         let mut process = Self { child, address: unknown(), metrics: unknown(), reader: Some(reader) };
         match ready {
             Some((address, metrics)) => {
@@ -136,17 +135,13 @@ impl Process {
     }
 
     async fn wait(&mut self) -> std::process::ExitStatus {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("the process can be waited for") {
-                if let Some(reader) = self.reader.take() {
-                    reader.join().expect("its output was read");
-                }
-                return status;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "the gateway does not end");
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        let child = &mut self.child;
+        let ended = async || child.try_wait().expect("the process can be waited for");
+        let status = at_last("the gateway ends", ended).await;
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("its output was read");
         }
+        status
     }
 }
 
@@ -176,7 +171,8 @@ fn serving(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 #[must_use]
 pub fn gateway_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| built("seinpost-gateway", "seinpost-gateway"))
+    // `dev` knows the client and certs-dev.
+    BINARY.get_or_init(|| built("seinpost-gateway", &["proto", "gateway", "client", "certs-dev"]))
 }
 
 /// Returns the client's binary, built from the sources as they are.
@@ -186,19 +182,29 @@ pub fn gateway_binary() -> &'static Path {
 #[must_use]
 pub fn client_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| built("seinpost-client", "seinpost"))
+    BINARY.get_or_init(|| built("seinpost", &["proto", "client"]))
 }
 
-fn built(package: &str, name: &str) -> PathBuf {
+/// Returns a binary that is made of the crates in these folders. `cargo test --workspace` has just built it for the
+/// tests of its own crate; where it has not, as when this crate is tested alone, it is built here.
+fn built(name: &str, folders: &[&str]) -> PathBuf {
     let here = std::env::current_exe().expect("a test has a path");
     let folder = here.ancestors().nth(2).expect("a test lies in the folder deps of its profile");
     let binary = folder.join(name);
-    if !is_fresh(&binary) {
+    if !is_fresh(&binary, folders) {
         let release = folder.ends_with("release");
         eprintln!("{} is missing or old: building it", binary.display());
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", package, "--bin", name]);
+        // Cargo builds every library for the features that the named packages want together. Named with this one, which
+        // depends on both others, they want what this very test was built with, and only the binary is left to link.
+        cargo.args(["build", "--package", "seinpost-tests", "--package", "seinpost-gateway"]);
+        cargo.args(["--package", "seinpost-client", "--bin", name]);
         cargo.args(release.then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // What cargo tells a test about itself would be news to build scripts, which then make everything anew.
+        let told = std::env::vars_os().map(|(name, _)| name);
+        for name in told.filter(|name| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| starts_with(name, own))) {
+            cargo.env_remove(name);
+        }
         // The profile's folder lies in the target folder, whatever it is called.
         cargo.env("CARGO_TARGET_DIR", folder.parent().expect("a profile's folder lies in another"));
         assert!(cargo.status().expect("cargo can be started").success(), "{name} could not be built");
@@ -206,13 +212,38 @@ fn built(package: &str, name: &str) -> PathBuf {
     binary
 }
 
-/// Asks cargo's list of what the binary was made from whether any of it is younger.
-fn is_fresh(binary: &Path) -> bool {
-    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let (Some(built), Ok(list)) = (modified(binary), std::fs::read_to_string(binary.with_extension("d"))) else {
+fn starts_with(name: &OsStr, start: &str) -> bool {
+    name.as_encoded_bytes().starts_with(start.as_bytes())
+}
+
+/// Says whether a binary is younger than all that it is made of.
+///
+/// Cargo's own list of that, `NAME.d`, lies beside a binary that was asked for by name, not beside one that was built for
+/// a test. So all that is compiled in the folders counts, and the versions of what comes from outside.
+fn is_fresh(binary: &Path, folders: &[&str]) -> bool {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
+    let Some(built) = modified(binary) else {
         return false;
     };
-    let sources = list.split_once(": ").map_or("", |(_, sources)| sources);
-    let mut sources = sources.split_whitespace().peekable();
-    sources.peek().is_some() && sources.all(|source| modified(Path::new(source)).is_some_and(|source| source <= built))
+    let is_older = |source: &Path| modified(source).is_some_and(|source| source <= built);
+    ["Cargo.toml", "Cargo.lock"].iter().all(|file| is_older(&workspace.join(file)))
+        && folders.iter().all(|folder| compiled(&workspace.join(folder)).iter().all(|source| is_older(source)))
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
+}
+
+/// All files below a folder but those of tests and documents, which are in no binary.
+fn compiled(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is in the workspace") {
+        let path = entry.expect("the entry can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == "tests" || name == "tests.rs" || name.ends_with(".md") {
+            continue;
+        }
+        if path.is_dir() { files.extend(compiled(&path)) } else { files.push(path) }
+    }
+    files
 }

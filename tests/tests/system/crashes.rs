@@ -14,6 +14,7 @@ use seinpost_rpc::exchange_service_client::ExchangeServiceClient;
 use seinpost_tests::harness::agency;
 use seinpost_tests::harness::forge::Forge;
 use seinpost_tests::harness::hub::Hub;
+use seinpost_tests::harness::patience::{at_last, within};
 use seinpost_tests::harness::raw;
 
 const KILLS: u64 = 20;
@@ -62,13 +63,16 @@ async fn a_gateway_that_is_killed_twenty_times_under_load_has_every_receipt_stil
                 let request = forge.submission(forge.signal(&file, &[&to]).seal());
                 let item = request.item.as_ref().unwrap();
                 let digest = digest_of(&item.payload_type, &item.payload);
-                let receipt = loop {
-                    match service.submit(request.clone()).await {
-                        Ok(answer) => break answer.into_inner().receipt.unwrap(),
-                        Err(status) if gone(&status) => tokio::time::sleep(Duration::from_millis(10)).await,
-                        Err(status) => panic!("{status:?}"),
+                let given = async {
+                    loop {
+                        match service.submit(request.clone()).await {
+                            Ok(answer) => return answer.into_inner().receipt.unwrap(),
+                            Err(status) if gone(&status) => tokio::time::sleep(Duration::from_millis(10)).await,
+                            Err(status) => panic!("{status:?}"),
+                        }
                     }
                 };
+                let receipt = within("the gateway is back and gives a receipt", given).await;
                 receipts.lock().unwrap()[sender].push((digest, receipt));
             }
         }));
@@ -77,9 +81,7 @@ async fn a_gateway_that_is_killed_twenty_times_under_load_has_every_receipt_stil
         let count = || receipts.lock().unwrap().iter().map(Vec::len).sum::<usize>();
         let before = count();
         // Killed while it is at work: something was receipted since the last start.
-        while count() == before {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        at_last("something is receipted", async || (count() > before).then_some(())).await;
         tokio::time::sleep(moments.next()).await;
         hub.kill().await;
         hub.serve_apart().await;

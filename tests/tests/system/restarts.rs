@@ -22,6 +22,7 @@ use seinpost_rpc::covenant_service_client::CovenantServiceClient;
 use seinpost_tests::harness::agency;
 use seinpost_tests::harness::forge::Forge;
 use seinpost_tests::harness::hub::Hub;
+use seinpost_tests::harness::patience::at_last;
 use seinpost_tests::harness::raw::{self, reason};
 use seinpost_tests::harness::world::{copy_folder, now};
 use tonic::Code;
@@ -102,7 +103,11 @@ async fn a_gateway_that_is_told_to_stop_answers_what_it_took_and_takes_nothing_e
         match answer {
             // What was receipted is there, at its place.
             Ok(first) => assert_eq!(first.receipt.unwrap().index, again.index),
-            Err(status) => assert!(status.code() == Code::Unavailable || reason(&status).is_empty(), "{status:?}"),
+            // It ends, it has ended, or the machine is so slow that the call's time was over.
+            Err(status) => {
+                let is_end = [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code());
+                assert!(is_end || reason(&status).is_empty(), "{status:?}");
+            }
         }
     }
     let signals = agency::read_all(&hub.open("safe-home-amsterdam")).await.unwrap();
@@ -339,7 +344,7 @@ async fn jump(to: impl Fn(Timestamp) -> Timestamp) {
     let safe_home = hub.client("safe-home-amsterdam").await;
     let police = hub.client("police-amsterdam").await;
     let submitted = send(&hub, &police).await;
-    let before = settled(&police).await;
+    let before = police.checkpoint().await.unwrap().pin.size;
 
     let forge = Forge::of(&hub, "police-amsterdam").await;
     let signal = forge.signal(&hub.example(SignalType::ExploitationSignal), &[&safe_home]);
@@ -353,15 +358,11 @@ async fn jump(to: impl Fn(Timestamp) -> Timestamp) {
         assert_eq!((doubted.code(), reason(&doubted).as_str()), (Code::Unavailable, "CLOCK_DOUBT"));
     }
     // Several ticks pass, each of which could expire something; and a clock that comes back by itself is not trusted for it.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    hub.ticked(3).await;
     hand.set(begin);
-    let doubted = loop {
-        // A connection that was cut meanwhile says nothing; the next one does.
-        match forge.submit(request.clone()).await.unwrap_err() {
-            cut if reason(&cut).is_empty() => {}
-            doubted => break doubted,
-        }
-    };
+    // A connection that was cut meanwhile says nothing; the next one does.
+    let says_why = async || Some(forge.submit(request.clone()).await.unwrap_err()).filter(|no| !reason(no).is_empty());
+    let doubted = at_last("the gateway says why it takes nothing", says_why).await;
     assert_eq!((doubted.code(), reason(&doubted).as_str()), (Code::Unavailable, "CLOCK_DOUBT"));
     // What is there can be read, and is as it was.
     let shown = police.item(Which::Id(submitted.id)).await.unwrap();
@@ -374,19 +375,6 @@ async fn jump(to: impl Fn(Timestamp) -> Timestamp) {
     let forge = Forge::of(&hub, "police-amsterdam").await;
     forge.submit(request).await.unwrap();
     hub.end().await;
-}
-
-/// Returns the size of the log once nothing more is on its way into it.
-async fn settled(client: &Client) -> u64 {
-    let mut size = client.checkpoint().await.unwrap().pin.size;
-    loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let now = client.checkpoint().await.unwrap().pin.size;
-        if now == size {
-            return size;
-        }
-        size = now;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
