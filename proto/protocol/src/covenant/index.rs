@@ -13,8 +13,8 @@ use crate::time::Timestamp;
 use crate::wire;
 
 use super::calendar::Duration;
-use super::permit::Rows;
 use super::routes::Routes;
+use super::rows::Rows;
 
 /// A key may act for an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

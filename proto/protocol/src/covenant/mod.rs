@@ -13,11 +13,15 @@
 //! Gateway and clients ask this one room, so that they cannot disagree. It never asks what time it is: a covenant has
 //! its validity ([`Covenant::is_valid_at`]), and whoever uses it says when.
 
+mod breach;
 mod calendar;
 mod index;
 mod labels;
 mod permit;
+mod refusal;
 mod routes;
+mod rows;
+mod tables;
 mod verify;
 
 #[cfg(test)]
@@ -32,13 +36,13 @@ use crate::digest::Digest;
 use crate::time::Timestamp;
 use crate::wire;
 
+pub use breach::{BadCovenant, Breach};
 pub use index::{Acting, NoRight};
 pub use labels::{function_label_en, function_label_nl, purpose_code, regime_code, signal_type_code, urgency_code};
-pub use permit::{
-    Cell, Intent, IntentProfile, IntentRecipient, Permit, Permitted, Refusal, Refused, functions, signal_types,
-};
+pub use permit::{Cell, Intent, IntentProfile, IntentRecipient, Permit, Permitted, functions, signal_types};
+pub use refusal::{Refusal, Refused};
 pub use routes::NoRoute;
-pub use verify::{BadCovenant, Breach, COVENANT_BYTES_MAX, Floor, Trust, VALIDITY_MAX, walk};
+pub use verify::{COVENANT_BYTES_MAX, Floor, Trust, VALIDITY_MAX, walk};
 
 use index::Index;
 

@@ -5,24 +5,21 @@
 //! other, signatures. It reads no clock; a covenant that is over is a covenant.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::address::{Address, Function, Oin};
-use crate::canonical::{self, Malformed};
+use crate::canonical;
 use crate::digest::Digest;
 use crate::item::{self, ItemType};
-use crate::signature::{self, BadKey, PublicKey};
+use crate::signature;
 use crate::time::Timestamp;
 use crate::wire;
 
-use super::calendar::{self, Duration as ClockDuration};
-use super::index::{Binding, Index, Tables};
-use super::routes::{self, Row};
-use super::{Covenant, Inner};
+use super::breach::{BadCovenant, Breach};
+use super::index::Index;
+use super::{Covenant, Inner, tables};
 
 /// Largest covenant, its item with signatures, in bytes: the whole country takes some hundred KiB, and a client holds
 /// two while it walks. (2 MiB, under the 4 MiB that a client decodes.)
@@ -33,9 +30,6 @@ pub const VALIDITY_MAX: Duration = Duration::from_secs(100 * 24 * 60 * 60);
 const REGISTRARS_MAX: usize = 32;
 /// Most signatures: all of the old registrars and all of the new, as many as those can be.
 const SIGNATURES_MAX: usize = 2 * REGISTRARS_MAX;
-/// Longest id of a rule in bytes. An acceptance names one for each of up to eight addressees, and a record is at most
-/// 8 KiB: a covenant with longer ids would make signals that no record can accept.
-const RULE_ID_BYTES_MAX: usize = 64;
 
 /// What a covenant is verified by.
 #[derive(Debug, Clone)]
@@ -61,225 +55,6 @@ pub struct Floor {
     pub digest: Digest,
     /// The origin is a test's: one signature may do.
     pub test: bool,
-}
-
-/// A covenant that breaks a rule, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadCovenant {
-    breach: Breach,
-    field: String,
-}
-
-impl BadCovenant {
-    /// Returns the rule that is broken.
-    #[must_use]
-    pub fn breach(&self) -> &Breach {
-        &self.breach
-    }
-
-    /// Returns the path of the field at fault, such as `participants[3].functions[0]`; empty for the whole.
-    #[must_use]
-    pub fn field(&self) -> &str {
-        &self.field
-    }
-
-    /// Returns the reason's code.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        self.breach.reason()
-    }
-}
-
-impl fmt::Display for BadCovenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        write!(f, "{} [{}]", self.breach, self.reason())
-    }
-}
-
-impl std::error::Error for BadCovenant {}
-
-/// The rules that a covenant may break.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Breach {
-    /// Larger than [`COVENANT_BYTES_MAX`], or more registrars or signatures than are looked at.
-    #[error("the covenant is too large")]
-    Size,
-    /// The envelope holds something else.
-    #[error("the item is no covenant")]
-    PayloadType,
-    /// The bytes are not canonical, or a field by itself is wrong.
-    #[error("{0}")]
-    Malformed(Malformed),
-    /// It belongs to another log.
-    #[error("the covenant belongs to another log")]
-    Origin,
-    /// A lower serial than what is trusted.
-    #[error("the serial is lower than that of the covenant that is trusted")]
-    SerialLower,
-    /// Another covenant of the same serial, which enough registrars have signed: they signed two.
-    #[error("another covenant of this serial has been accepted: the registrars signed two")]
-    SerialFork,
-    /// By the hub file: another covenant of the serial that it names, which enough registrars have signed.
-    #[error(
-        "the registrars signed this covenant, and hub.toml names another of this serial: its covenant_digest is \
-             wrong, or they signed two; ask the operator, and compare by phone"
-    )]
-    FloorFork,
-    /// Not the next one.
-    #[error("covenants are accepted one by one, and between the last one and this there is another")]
-    SerialGap,
-    /// By the hub file: a later covenant than the one that it names.
-    #[error("the first covenant is exactly the one that hub.toml names, and this is a later one")]
-    FloorGap,
-    /// It does not name the one before it.
-    #[error("the covenant does not follow the one that was accepted last")]
-    PreviousDigest,
-    /// An empty or too long validity, or one that begins before the old one's.
-    #[error("a covenant is valid for up to 100 days, and not from before the old one")]
-    Validity,
-    /// Too low or beyond the number of registrars.
-    #[error("the threshold is at least 2 (1 in a test) and at most the number of registrars")]
-    Threshold,
-    /// One OIN or one key as two registrars.
-    #[error("a registrar's OIN or key stands twice")]
-    RegistrarTwice,
-    /// The hub as a registrar.
-    #[error("the hub is never a registrar")]
-    RegistrarIsHub,
-    /// A registrar's or log's key that is no good Ed25519 key.
-    #[error("{0}")]
-    Key(BadKey),
-    /// No live log key, or a retired one without its end.
-    #[error("there is a live log key, and a retired one has both a size and a root")]
-    LogKeys,
-    /// One key for two uses, two OINs, or for a registrar or the log beside another use.
-    #[error("one key has one use and one owner")]
-    KeyUsedTwice,
-    /// A root that is no certificate.
-    #[error("the root is no certificate")]
-    Root,
-    /// Text that must be an OIN and is none.
-    #[error("an OIN has exactly 20 digits or capital letters")]
-    Oin,
-    /// Text that must be a municipality's code and is none.
-    #[error("a municipality is four digits")]
-    Municipality,
-    /// One OIN as two participants.
-    #[error("a participant stands twice")]
-    ParticipantTwice,
-    /// One function twice in a participant.
-    #[error("a function stands twice in one participant")]
-    FunctionTwice,
-    /// A case function of the hub.
-    #[error("the hub is operator or auditor and nothing else")]
-    HubCaseFunction,
-    /// OPERATOR or AUDITOR without bound keys.
-    #[error("operators and auditors have bound keys")]
-    HubUnbound,
-    /// A grant that has keys and is unbound.
-    #[error("a grant has bound keys or is unbound, never both")]
-    UnboundWithKeys,
-    /// A grant that is bound and lacks a key of a use.
-    #[error("a bound grant has at least one key for transport and one for signing")]
-    KeyPerUse,
-    /// A binding that is over before it begins.
-    #[error("a binding ends after it begins")]
-    KeyDates,
-    /// A route's day that does not exist, or an end that is not after the beginning.
-    #[error("a route begins on a day and ends on a later one")]
-    RouteDate,
-    /// A rule's id is too long.
-    #[error("a rule's id has at most 64 bytes")]
-    RuleId,
-    /// A rule id twice.
-    #[error("a rule's id stands twice")]
-    RuleTwice,
-    /// A rule without types, senders, recipients or regimes.
-    #[error("a rule names types, senders, recipients and regimes")]
-    RuleEmpty,
-    /// A code list, or a code in one, twice.
-    #[error("a code list or a code in it stands twice")]
-    CodeTwice,
-    /// A profile's name and version twice.
-    #[error("a profile of this name and version stands twice")]
-    ProfileTwice,
-    /// A clock's id twice.
-    #[error("a clock's id stands twice")]
-    ClockTwice,
-    /// A clock's duration that cannot be read.
-    #[error("a clock has a positive ISO 8601 duration up to ten years, of working days in whole days")]
-    ClockDuration,
-    /// A signature that is none of an old or new registrar's.
-    #[error("a signature is none of the old or new registrars'")]
-    Signature,
-    /// By the hub file: a signature that is none of the registrars' that it lists, nor of the covenant's own.
-    #[error(
-        "a signature is by none of the registrars that hub.toml lists, nor of the covenant's own; one who signed \
-             this covenant and left with it has to be listed in hub.toml too: ask the operator for one that lists \
-             him, and compare it by phone"
-    )]
-    FloorSignature,
-    /// Fewer old registrars than the old threshold.
-    #[error("too few registrars of the last accepted covenant have signed")]
-    TooFewOld,
-    /// By the hub file: fewer of the registrars that it lists than its threshold.
-    #[error("fewer of the registrars that hub.toml lists have signed than its threshold says")]
-    FloorTooFew,
-    /// Fewer new registrars than the new threshold.
-    #[error("too few of the covenant's own registrars have signed")]
-    TooFewNew,
-}
-
-impl Breach {
-    /// Returns the reason's code.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Size => "SIZE",
-            Self::PayloadType => "PAYLOAD_TYPE",
-            Self::Malformed(malformed) => malformed.reason.as_str(),
-            Self::Origin => "ORIGIN",
-            Self::SerialLower => "SERIAL_LOWER",
-            Self::SerialFork | Self::FloorFork => "SERIAL_FORK",
-            Self::SerialGap | Self::FloorGap => "SERIAL_GAP",
-            Self::PreviousDigest => "PREVIOUS_DIGEST",
-            Self::Validity => "VALIDITY",
-            Self::Threshold => "THRESHOLD",
-            Self::RegistrarTwice => "REGISTRAR_TWICE",
-            Self::RegistrarIsHub => "REGISTRAR_IS_HUB",
-            Self::Key(bad) => bad.reason(),
-            Self::LogKeys => "LOG_KEYS",
-            Self::KeyUsedTwice => "KEY_USED_TWICE",
-            Self::Root => "ROOT",
-            Self::Oin => "OIN",
-            Self::Municipality => "MUNICIPALITY",
-            Self::ParticipantTwice => "PARTICIPANT_TWICE",
-            Self::FunctionTwice => "FUNCTION_TWICE",
-            Self::HubCaseFunction => "HUB_CASE_FUNCTION",
-            Self::HubUnbound => "HUB_UNBOUND",
-            Self::UnboundWithKeys => "UNBOUND_WITH_KEYS",
-            Self::KeyPerUse => "KEY_PER_USE",
-            Self::KeyDates => "KEY_DATES",
-            Self::RouteDate => "ROUTE_DATE",
-            Self::RuleId => "RULE_ID",
-            Self::RuleTwice => "RULE_TWICE",
-            Self::RuleEmpty => "RULE_EMPTY",
-            Self::CodeTwice => "CODE_TWICE",
-            Self::ProfileTwice => "PROFILE_TWICE",
-            Self::ClockTwice => "CLOCK_TWICE",
-            Self::ClockDuration => "CLOCK_DURATION",
-            Self::Signature | Self::FloorSignature => "SIGNATURE",
-            Self::TooFewOld | Self::FloorTooFew => "TOO_FEW_OLD",
-            Self::TooFewNew => "TOO_FEW_NEW",
-        }
-    }
-
-    fn at(self, field: impl Into<String>) -> BadCovenant {
-        BadCovenant { breach: self, field: field.into() }
-    }
 }
 
 impl Covenant {
@@ -325,10 +100,10 @@ impl Covenant {
             return Ok(last.clone());
         }
         let (valid_from, valid_until) = valid(&message, &old)?;
-        let tables = tables(&message, old.test)?;
+        let tables = tables::read(&message, old.test)?;
         signed(item, &message, &old)?;
 
-        let hub_oin = oin(&message.hub_oin, || "hub_oin".to_owned())?;
+        let hub_oin = tables::oin(&message.hub_oin, || "hub_oin".to_owned())?;
         let index = Index::new(&message, tables);
         let item = item.clone();
         let test = old.test;
@@ -447,8 +222,8 @@ fn succeeds(message: &wire::Covenant, old: &Old<'_>) -> Result<Option<Digest>, B
 }
 
 fn valid(message: &wire::Covenant, old: &Old<'_>) -> Result<(Timestamp, Timestamp), BadCovenant> {
-    let from = time(message.valid_from.as_ref());
-    let until = time(message.valid_until.as_ref());
+    let from = tables::time(message.valid_from.as_ref());
+    let until = tables::time(message.valid_until.as_ref());
     if until <= from || until.since(from) > VALIDITY_MAX {
         return Err(Breach::Validity.at("valid_until"));
     }
@@ -456,213 +231,6 @@ fn valid(message: &wire::Covenant, old: &Old<'_>) -> Result<(Timestamp, Timestam
         return Err(Breach::Validity.at("valid_from"));
     }
     Ok((from, until))
-}
-
-/// All that the tables say by themselves and to each other; what was read on the way is the index.
-fn tables(message: &wire::Covenant, test: bool) -> Result<Tables, BadCovenant> {
-    let mut tables = Tables::default();
-    let hub_oin = oin(&message.hub_oin, || "hub_oin".to_owned())?;
-    registrars(message, hub_oin, test, &mut tables)?;
-    log_keys(message, &mut tables)?;
-    roots(&message.transport_roots, "transport_roots")?;
-    roots(&message.signing_roots, "signing_roots")?;
-    participants(message, hub_oin, &mut tables)?;
-    routes(message, &mut tables)?;
-    rules(message)?;
-    lists(message)?;
-    clocks(message, &mut tables)?;
-    Ok(tables)
-}
-
-fn registrars(message: &wire::Covenant, hub_oin: Oin, test: bool, tables: &mut Tables) -> Result<(), BadCovenant> {
-    let lowest = if test { 1 } else { 2 };
-    if message.threshold < lowest || message.threshold as usize > message.registrars.len() {
-        return Err(Breach::Threshold.at("threshold"));
-    }
-    let mut oins = HashSet::new();
-    for (at, registrar) in message.registrars.iter().enumerate() {
-        let field = || format!("registrars[{at}]");
-        let oin = oin(&registrar.oin, || format!("registrars[{at}].oin"))?;
-        if oin == hub_oin {
-            return Err(Breach::RegistrarIsHub.at(field()));
-        }
-        let spki = spki_of(&registrar.ed25519).map_err(|breach| breach.at(field()))?;
-        // Kept as a key without rows: whoever would act with it finds it taken.
-        if !oins.insert(oin) || tables.bindings.insert(spki, Vec::new()).is_some() {
-            return Err(Breach::RegistrarTwice.at(field()));
-        }
-    }
-    Ok(())
-}
-
-fn log_keys(message: &wire::Covenant, tables: &mut Tables) -> Result<(), BadCovenant> {
-    for (at, key) in message.log_keys.iter().enumerate() {
-        let field = || format!("log_keys[{at}]");
-        if (key.until_size == 0) != key.until_root.is_empty() {
-            return Err(Breach::LogKeys.at(field()));
-        }
-        let spki = spki_of(&key.ed25519).map_err(|breach| breach.at(field()))?;
-        if tables.bindings.insert(spki, Vec::new()).is_some() {
-            return Err(Breach::KeyUsedTwice.at(field()));
-        }
-    }
-    if message.log_keys.iter().all(|key| key.until_size != 0) {
-        return Err(Breach::LogKeys.at("log_keys"));
-    }
-    Ok(())
-}
-
-fn roots(roots: &[wire::Root], name: &str) -> Result<(), BadCovenant> {
-    for (at, root) in roots.iter().enumerate() {
-        let is_whole = x509_parser::parse_x509_certificate(&root.der).is_ok_and(|(rest, _)| rest.is_empty());
-        if !is_whole {
-            return Err(Breach::Root.at(format!("{name}[{at}]")));
-        }
-        for (of, text) in root.oins.iter().enumerate() {
-            oin(text, || format!("{name}[{at}].oins[{of}]"))?;
-        }
-    }
-    Ok(())
-}
-
-fn participants(message: &wire::Covenant, hub_oin: Oin, tables: &mut Tables) -> Result<(), BadCovenant> {
-    for (at, participant) in message.participants.iter().enumerate() {
-        let field = || format!("participants[{at}]");
-        let oin = oin(&participant.oin, || format!("participants[{at}].oin"))?;
-        if tables.participants.insert(oin, at).is_some() {
-            return Err(Breach::ParticipantTwice.at(field()));
-        }
-        let municipality = match participant.municipality.as_str() {
-            "" => None,
-            code => Some(municipality(code, || format!("participants[{at}].municipality"))?),
-        };
-        for (place, grant) in participant.functions.iter().enumerate() {
-            let field = || format!("participants[{at}].functions[{place}]");
-            let address = Address { oin, function: grant.function() };
-            if tables.grants.insert(address, (at, place)).is_some() {
-                return Err(Breach::FunctionTwice.at(field()));
-            }
-            let of_hub = matches!(address.function, Function::Operator | Function::Auditor);
-            if oin == hub_oin && !of_hub {
-                return Err(Breach::HubCaseFunction.at(field()));
-            }
-            if grant.unbound && !grant.keys.is_empty() {
-                return Err(Breach::UnboundWithKeys.at(field()));
-            }
-            if grant.unbound && of_hub {
-                return Err(Breach::HubUnbound.at(field()));
-            }
-            let has = |used_for| grant.keys.iter().any(|key| key.r#use() == used_for);
-            let has_both = has(wire::Use::Transport) && has(wire::Use::Signing);
-            if !grant.unbound && !has_both {
-                return Err(Breach::KeyPerUse.at(field()));
-            }
-            for (row, key) in grant.keys.iter().enumerate() {
-                bind(address, key, tables).map_err(|breach| breach.at(format!("{}.keys[{row}]", field())))?;
-            }
-            // Of several participants of one municipality the first has its mail.
-            if let Some(municipality) = municipality {
-                tables.routes.own.entry((address.function, municipality)).or_insert(address);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// One key may serve several functions of one OIN in one use; nothing else.
-fn bind(address: Address, key: &wire::BoundKey, tables: &mut Tables) -> Result<(), Breach> {
-    let (from, until) = (time(key.valid_from.as_ref()), time(key.valid_until.as_ref()));
-    if until <= from {
-        return Err(Breach::KeyDates);
-    }
-    let spki = Digest::try_from(&key.spki_sha256).expect("the canonical form has 32 bytes here");
-    let binding = Binding { address, used_for: key.r#use(), from, until };
-    let Some(rows) = tables.bindings.get_mut(&spki) else {
-        tables.bindings.insert(spki, vec![binding]);
-        return Ok(());
-    };
-    // No rows: a registrar's or the log's.
-    let Some(other) = rows.first() else {
-        return Err(Breach::KeyUsedTwice);
-    };
-    if other.address.oin != address.oin || other.used_for != binding.used_for {
-        return Err(Breach::KeyUsedTwice);
-    }
-    rows.push(binding);
-    Ok(())
-}
-
-fn routes(message: &wire::Covenant, tables: &mut Tables) -> Result<(), BadCovenant> {
-    for (at, route) in message.routes.iter().enumerate() {
-        let wire_to = route.to.as_ref().expect("the canonical form has a target here");
-        let to = Address::try_from(wire_to).map_err(|_| Breach::Oin.at(format!("routes[{at}].to.oin")))?;
-        let from =
-            calendar::day_start(&route.from).ok_or_else(|| Breach::RouteDate.at(format!("routes[{at}].from")))?;
-        let until = match route.until.as_str() {
-            "" => Some(i64::MAX),
-            day => calendar::day_start(day).filter(|until| from < *until),
-        };
-        let until = until.ok_or_else(|| Breach::RouteDate.at(format!("routes[{at}].until")))?;
-        let types = route.types.iter().fold(0, |bits, number| bits | (1_u32 << number));
-        for (place, code) in route.municipalities.iter().enumerate() {
-            let municipality = municipality(code, || format!("routes[{at}].municipalities[{place}]"))?;
-            let rows = tables.routes.rows.entry((route.function(), municipality)).or_default();
-            rows.push(Row { types, from, until, to });
-        }
-        if to.function != route.function() && !tables.routes.diverting.contains(&route.function()) {
-            tables.routes.diverting.push(route.function());
-        }
-    }
-    Ok(())
-}
-
-fn rules(message: &wire::Covenant) -> Result<(), BadCovenant> {
-    let mut ids = HashSet::new();
-    for (at, rule) in message.rules.iter().enumerate() {
-        if rule.id.len() > RULE_ID_BYTES_MAX {
-            return Err(Breach::RuleId.at(format!("rules[{at}].id")));
-        }
-        if !ids.insert(rule.id.as_str()) {
-            return Err(Breach::RuleTwice.at(format!("rules[{at}].id")));
-        }
-        let columns = [("types", &rule.types), ("from", &rule.from), ("to", &rule.to), ("regimes", &rule.regimes)];
-        if let Some((name, _)) = columns.into_iter().find(|(_, values)| values.is_empty()) {
-            return Err(Breach::RuleEmpty.at(format!("rules[{at}].{name}")));
-        }
-    }
-    Ok(())
-}
-
-fn lists(message: &wire::Covenant) -> Result<(), BadCovenant> {
-    let mut ids = HashSet::new();
-    for (at, list) in message.code_lists.iter().enumerate() {
-        if !ids.insert(list.id.as_str()) {
-            return Err(Breach::CodeTwice.at(format!("code_lists[{at}].id")));
-        }
-        let mut codes = HashSet::new();
-        if let Some(place) = list.codes.iter().position(|code| !codes.insert(code.code.as_str())) {
-            return Err(Breach::CodeTwice.at(format!("code_lists[{at}].codes[{place}]")));
-        }
-    }
-    let mut profiles = HashSet::new();
-    for (at, profile) in message.profiles.iter().enumerate() {
-        if !profiles.insert((profile.name.as_str(), profile.version)) {
-            return Err(Breach::ProfileTwice.at(format!("profiles[{at}]")));
-        }
-    }
-    Ok(())
-}
-
-fn clocks(message: &wire::Covenant, tables: &mut Tables) -> Result<(), BadCovenant> {
-    let mut ids = HashSet::new();
-    for (at, clock) in message.clocks.iter().enumerate() {
-        if !ids.insert(clock.id.as_str()) {
-            return Err(Breach::ClockTwice.at(format!("clocks[{at}].id")));
-        }
-        let duration = ClockDuration::parse(&clock.duration, clock.working_days);
-        tables.clocks.push(duration.ok_or_else(|| Breach::ClockDuration.at(format!("clocks[{at}].duration")))?);
-    }
-    Ok(())
 }
 
 /// Every signature is an old or new registrar's; enough of both have signed, each counted once.
@@ -698,23 +266,4 @@ fn count(registrars: &[wire::Registrar], keys: &HashSet<&Bytes>) -> usize {
     let (oins, keys): (HashSet<_>, HashSet<_>) =
         signers.map(|registrar| (registrar.oin.as_str(), &registrar.ed25519)).unzip();
     oins.len().min(keys.len())
-}
-
-/// Returns the digest of an Ed25519 key's SubjectPublicKeyInfo, if it is a good key.
-fn spki_of(raw: &Bytes) -> Result<Digest, Breach> {
-    let raw = raw.as_ref().try_into().expect("the canonical form has 32 bytes here");
-    PublicKey::from_ed25519(raw).map(|key| key.spki_sha256()).map_err(Breach::Key)
-}
-
-fn oin(text: &str, field: impl FnOnce() -> String) -> Result<Oin, BadCovenant> {
-    Oin::try_from(text).map_err(|_| Breach::Oin.at(field()))
-}
-
-fn municipality(text: &str, field: impl FnOnce() -> String) -> Result<routes::Municipality, BadCovenant> {
-    routes::municipality(text).ok_or_else(|| Breach::Municipality.at(field()))
-}
-
-fn time(time: Option<&prost_types::Timestamp>) -> Timestamp {
-    let time = time.expect("the canonical form has a time here");
-    Timestamp::try_from(time).expect("the canonical form has times within 2020–2100")
 }
