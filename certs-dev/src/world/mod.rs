@@ -16,29 +16,37 @@
 //! DIR/revoked/{transport,signing}.{pem,key}    credentials that have been revoked
 //! ```
 
+mod credentials;
+mod hub;
+mod identities;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use seinpost_protocol::address::{Address, Function, Oin, function_code};
+use seinpost_protocol::address::{Address, Function};
 use seinpost_protocol::checkpoint::LogKey;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::hub::{Hub, HubFile};
 use seinpost_protocol::item;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::covenant::draft_file::{AddressText, DraftFile, KeyText};
-use crate::covenant::{self, AgencyKey, Draft, Tables, hub_oin};
+use crate::covenant::{self, Draft, Tables};
 use crate::fault::Fault;
 use crate::files;
 use crate::key::{Key, KeyKind};
-use crate::pki::{Hierarchy, Request, Usage, Validity};
+use crate::pki::{Hierarchy, Usage, Validity};
 use crate::registrar::{self, Registrar};
+
+pub use credentials::{Credentials, Wrong};
+pub use identities::{Identity, UNBOUND};
+
+use credentials::{request, save_credentials};
+use identities::{Keys, PLANS, profile_toml, unbound_oin};
 
 /// What a world is made with.
 #[derive(Debug, Clone)]
@@ -67,40 +75,6 @@ const REGISTRARS: [(&str, &str); 3] = [
     ("youth-care", "Convenantbeheerder jeugdzorg (TEST)"),
 ];
 
-/// Who has usable keys.
-struct Plan {
-    name: &'static str,
-    kind: u32,
-    number: u32,
-    function: Function,
-    transport: KeyKind,
-    signing: KeyKind,
-    bound: bool,
-}
-
-const fn plan(name: &'static str, kind: u32, number: u32, function: Function, signing: KeyKind) -> Plan {
-    Plan { name, kind, number, function, transport: KeyKind::P256, signing, bound: true }
-}
-
-const PLANS: [Plan; 12] = [
-    plan("police-amsterdam", 20, 5, Function::PoliceOperations, KeyKind::Ed25519),
-    plan("safe-home-amsterdam", 40, 13, Function::SafeHome, KeyKind::P256),
-    // Two functions of one town hall: neither may open what is for the other.
-    plan("youth-care-amsterdam", 10, 363, Function::MunicipalityCareReports, KeyKind::Ed25519),
-    plan("mayor-amsterdam", 10, 363, Function::Mayor, KeyKind::P256),
-    plan("prosecution-amsterdam", 22, 5, Function::Prosecution, KeyKind::Ed25519),
-    plan("shelter", 51, 13, Function::Shelter, KeyKind::Ed25519),
-    plan("child-protection", 30, 5, Function::ChildProtectionBoard, KeyKind::P256),
-    Plan { transport: KeyKind::Rsa3072, ..plan("guardian", 32, 1, Function::GuardianUnaccompanied, KeyKind::Rsa3072) },
-    Plan { bound: false, ..plan(UNBOUND, 31, 7, Function::CertifiedInstitution, KeyKind::Ed25519) },
-    plan("expert-centre", 61, 1, Function::ExpertCentre, KeyKind::Ed25519),
-    plan("operator", 90, 1, Function::Operator, KeyKind::Ed25519),
-    plan("auditor", 91, 1, Function::Auditor, KeyKind::Ed25519),
-];
-
-/// The identity whose function has no bound keys: any key with a good certificate of its OIN may act in it.
-pub const UNBOUND: &str = "certified-institution";
-
 /// A development world in its folder.
 pub struct World {
     folder: PathBuf,
@@ -109,15 +83,6 @@ pub struct World {
     registrars: Vec<Registrar>,
     transport: Hierarchy,
     signing: Hierarchy,
-}
-
-/// An agency in one function, with usable keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Its name, such as `police-amsterdam`.
-    pub name: &'static str,
-    /// Its address.
-    pub address: Address,
 }
 
 /// `world.toml`.
@@ -224,79 +189,6 @@ impl World {
         let file = toml::to_string(&WorldFile { origin: options.origin.clone() }).expect("a text is TOML");
         files::write_new(&folder.join("world.toml"), file)?;
         Ok(world)
-    }
-
-    /// Writes what the hub needs: configuration, log key, transport certificate, covenant, revocation lists.
-    fn save_hub(
-        &self,
-        message: &wire::Covenant,
-        options: &Options,
-        log_key: &Key,
-        certificates: Validity,
-    ) -> Result<(), Fault> {
-        let hub = self.hub_folder();
-        for name in ["tls", "covenants", "crls"] {
-            files::make_folder(&hub.join(name))?;
-        }
-        let server_key = Key::generate(KeyKind::P256)?;
-        let server = self
-            .transport
-            .issue(&request(message, hub_oin(), "localhost", Usage::Server, certificates), &server_key)?;
-        save_credentials(&hub.join("tls"), "server", &server.to_pem(), &server_key)?;
-        files::write_secret(&hub.join("log.key"), log_key.to_pem().as_bytes())?;
-        self.save_covenant(&self.covenant)?;
-        self.write_crls(Validity::days(options.now - Duration::from_secs(3600), COVENANT_DAYS))?;
-
-        let log_key = LogKey::new(log_key.ed25519_public().expect("the log's key is Ed25519"));
-        let file = HubFile::write(&Hub {
-            origin: options.origin.clone(),
-            hub_oin: hub_oin(),
-            test: true,
-            threshold: THRESHOLD,
-            registrars: message.registrars.clone(),
-            covenant_serial: message.serial,
-            covenant_digest: digest(&self.covenant),
-            log_keys: vec![log_key],
-            transport_roots: message.transport_roots.iter().map(|root| root.der.clone()).collect(),
-        });
-        let file = file.map_err(|faults| {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Fault::data("hub.toml", faults.join("; "))
-        })?;
-        files::write_new(&hub.join("hub.toml"), file.to_toml())?;
-        files::write_new(&self.folder.join("hub.toml"), file.to_toml())?;
-        files::write_new(&hub.join("gateway.toml"), gateway_toml(options))
-    }
-
-    /// Writes the draft of the first covenant, `covenant.toml`: who changes it and builds again has the next one.
-    fn save_draft(&self, start: Timestamp, log_key: &LogKey) -> Result<(), Fault> {
-        let keys = PLANS.iter().filter(|plan| plan.bound).flat_map(|plan| {
-            let certificate = |stem: &str| format!("identities/{}/{stem}.pem", plan.name);
-            [
-                KeyText::new(plan.address(), wire::Use::Transport, certificate("tls")),
-                KeyText::new(plan.address(), wire::Use::Signing, certificate("signing")),
-            ]
-        });
-        let draft = DraftFile {
-            log_origin: self.origin.clone(),
-            serial: 1,
-            previous: None,
-            valid_from: start.to_string(),
-            days: COVENANT_DAYS,
-            threshold: THRESHOLD,
-            registrars: REGISTRARS.iter().map(|(name, _)| format!("registrars/{name}/registrar.toml")).collect(),
-            transport_roots: vec!["ca/transport/root.pem".to_owned()],
-            signing_roots: vec!["ca/signing/root.pem".to_owned()],
-            log_keys: vec![log_key.vkey(&self.origin)],
-            keys_valid_from: start.to_string(),
-            keys_days: CERTIFICATE_DAYS,
-            keys: keys.collect(),
-            unbound: PLANS.iter().filter(|plan| !plan.bound).map(|plan| AddressText::new(plan.address())).collect(),
-        };
-        let text = toml::to_string(&draft).expect("texts and numbers are TOML");
-        let head = "# The first covenant of this world. For the next one: raise `serial`, name the one before in `previous`\n\
-                    # (\"hub/covenants/0001.covenant\"), and let seinpost-certs covenant build and sign it.\n";
-        files::write_new(&self.folder.join("covenant.toml"), format!("{head}{text}"))
     }
 
     /// Copies the world into a new folder, without what a gateway or a client has kept: the same keys, another history.
@@ -499,132 +391,6 @@ impl World {
         }
         self.write_crls(validity)
     }
-
-    fn write_crls(&self, validity: Validity) -> Result<(), Fault> {
-        for (name, hierarchy) in [("transport", &self.transport), ("signing", &self.signing)] {
-            let [root, issuing] = hierarchy.crls(validity)?;
-            let folder = self.hub_folder().join("crls");
-            files::replace(&folder.join(format!("{name}-root.crl")), root)?;
-            files::replace(&folder.join(format!("{name}-issuing.crl")), issuing)?;
-        }
-        Ok(())
-    }
-
-    /// Makes new, good credentials of the identity without bound keys: what a wrong one is compared with.
-    ///
-    /// # Errors
-    /// [`Fault::Certificate`] if they cannot be made.
-    pub fn good(&self, used_for: wire::Use, now: Timestamp) -> Result<Credentials, Fault> {
-        self.credentials(used_for, None, now)
-    }
-
-    /// Makes credentials that are wrong in exactly one way.
-    ///
-    /// # Errors
-    /// [`Fault::Certificate`] if they cannot be made.
-    pub fn wrong(&self, used_for: wire::Use, wrong: Wrong, now: Timestamp) -> Result<Credentials, Fault> {
-        self.credentials(used_for, Some(wrong), now)
-    }
-
-    fn credentials(&self, used_for: wire::Use, wrong: Option<Wrong>, now: Timestamp) -> Result<Credentials, Fault> {
-        let is_transport = used_for != wire::Use::Signing;
-        let (own, other, name) = if is_transport {
-            (&self.transport, &self.signing, "transport")
-        } else {
-            (&self.signing, &self.transport, "signing")
-        };
-        let day = Duration::from_secs(86_400);
-        let mut kind = KeyKind::P256;
-        let usage = if is_transport { Usage::Client } else { Usage::Signing };
-        let validity = Validity { from: now - day, until: now + 30 * day };
-        let mut request = request(&self.covenant_message(), unbound_oin(), "test", usage, validity);
-        match wrong {
-            None
-            | Some(Wrong::ForeignAuthority | Wrong::OtherHierarchy | Wrong::SelfSigned | Wrong::KeyBoundElsewhere) => {}
-            Some(Wrong::Expired) => request.validity = Validity { from: now - 3 * day, until: now - day },
-            Some(Wrong::NotYetValid) => request.validity = Validity { from: now + day, until: now + 3 * day },
-            Some(Wrong::NoOin) => request.oins.clear(),
-            Some(Wrong::TwoOins) => request.oins.push(covenant::oin(31, 8)?.as_str().to_owned()),
-            Some(Wrong::UnknownOin) => request.oins = vec![covenant::unknown_oin().as_str().to_owned()],
-            Some(Wrong::Usage) => request.usage = if is_transport { Usage::Mail } else { Usage::SigningAndClient },
-            Some(Wrong::ShortRsa) => kind = KeyKind::Rsa2048,
-            Some(Wrong::Revoked) => return read_credentials(&self.folder.join("revoked"), name),
-            Some(Wrong::ServerCertificate) => return read_credentials(&self.hub_folder().join("tls"), "server"),
-        }
-        let key = if wrong == Some(Wrong::KeyBoundElsewhere) {
-            let stem = if is_transport { "tls" } else { "signing" };
-            read_key(&self.identity_folder("police-amsterdam").join(format!("{stem}.key")))?
-        } else {
-            Key::generate(kind)?
-        };
-        let issued = match wrong {
-            Some(Wrong::ForeignAuthority) => {
-                Hierarchy::generate("Somebody else's", now - day)?.issue(&request, &key)?
-            }
-            Some(Wrong::OtherHierarchy) => other.issue(&request, &key)?,
-            Some(Wrong::SelfSigned) => request.self_signed(&key)?,
-            _ => own.issue(&request, &key)?,
-        };
-        Ok(Credentials { certificate_pem: issued.to_pem(), key_pem: key.to_pem() })
-    }
-}
-
-/// A certificate with those above it, and its key. Has no `Debug`: it is secret.
-pub struct Credentials {
-    /// The certificates, the leaf first.
-    pub certificate_pem: String,
-    /// The private key, PKCS#8.
-    pub key_pem: Zeroizing<String>,
-}
-
-/// What is wrong with credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
-    /// Over since yesterday.
-    Expired,
-    /// Valid from tomorrow.
-    NotYetValid,
-    /// Revoked, as the list of its issuer says.
-    Revoked,
-    /// From a hierarchy that nobody here knows.
-    ForeignAuthority,
-    /// From the hierarchy of the other use.
-    OtherHierarchy,
-    /// Without an OIN.
-    NoOin,
-    /// With two OINs.
-    TwoOins,
-    /// With the OIN of nobody.
-    UnknownOin,
-    /// For another usage: for transport one without `clientAuth`, for signing one with it.
-    Usage,
-    /// The hub's own certificate for accepting connections.
-    ServerCertificate,
-    /// With a key that the covenant binds to another agency.
-    KeyBoundElsewhere,
-    /// Signed by its own key.
-    SelfSigned,
-    /// With an RSA key of 2,048 bits.
-    ShortRsa,
-}
-
-impl Wrong {
-    /// All that can be wrong.
-    pub const ALL: [Self; 13] = [
-        Self::Expired,
-        Self::NotYetValid,
-        Self::Revoked,
-        Self::ForeignAuthority,
-        Self::OtherHierarchy,
-        Self::NoOin,
-        Self::TwoOins,
-        Self::UnknownOin,
-        Self::Usage,
-        Self::ServerCertificate,
-        Self::KeyBoundElsewhere,
-        Self::SelfSigned,
-        Self::ShortRsa,
-    ];
 }
 
 /// Makes all mail to a function for a municipality go to somebody else: what an evil covenant would do.
@@ -638,85 +404,6 @@ pub fn reroute(covenant: &mut wire::Covenant, function: Function, municipality: 
         until: String::new(),
     };
     covenant.routes.insert(0, route);
-}
-
-/// The keys of one identity while a world is made.
-struct Keys {
-    plan: &'static Plan,
-    address: Address,
-    transport: Key,
-    signing: Key,
-}
-
-impl Keys {
-    fn generate(plan: &'static Plan) -> Result<Self, Fault> {
-        Ok(Self {
-            plan,
-            address: plan.address(),
-            transport: Key::generate(plan.transport)?,
-            signing: Key::generate(plan.signing)?,
-        })
-    }
-
-    fn bound(&self) -> Vec<AgencyKey> {
-        let key = |used_for, key: &Key| AgencyKey { address: self.address, used_for, spki_sha256: key.spki_sha256() };
-        let all = vec![key(wire::Use::Transport, &self.transport), key(wire::Use::Signing, &self.signing)];
-        if self.plan.bound { all } else { Vec::new() }
-    }
-
-    fn save(
-        &self,
-        folder: &Path,
-        message: &wire::Covenant,
-        transport: &Hierarchy,
-        signing: &Hierarchy,
-        validity: Validity,
-    ) -> Result<(), Fault> {
-        let folder = folder.join("identities").join(self.plan.name);
-        let request = |usage| request(message, self.address.oin, self.plan.name, usage, validity);
-        let tls = transport.issue(&request(Usage::Client), &self.transport)?;
-        save_credentials(&folder, "tls", &tls.to_pem(), &self.transport)?;
-        let signed = signing.issue(&request(Usage::Signing), &self.signing)?;
-        save_credentials(&folder, "signing", &signed.to_pem(), &self.signing)
-    }
-}
-
-impl Plan {
-    fn address(&self) -> Address {
-        let oin = covenant::oin(self.kind, self.number).expect("the kinds of the plans have two digits");
-        Address { oin, function: self.function }
-    }
-}
-
-fn unbound_oin() -> Oin {
-    let plan = PLANS.iter().find(|plan| !plan.bound).expect("one of the plans is unbound");
-    plan.address().oin
-}
-
-fn request(message: &wire::Covenant, oin: Oin, name: &str, usage: Usage, validity: Validity) -> Request {
-    let participant = message.participants.iter().find(|participant| participant.oin == oin.as_str());
-    Request {
-        oins: vec![oin.as_str().to_owned()],
-        common_name: name.to_owned(),
-        organisation: participant.map_or("Nobody (TEST)", |participant| participant.name.as_str()).to_owned(),
-        usage,
-        validity,
-    }
-}
-
-fn save_credentials(folder: &Path, stem: &str, certificates: &str, key: &Key) -> Result<(), Fault> {
-    files::make_folder(folder)?;
-    files::write_secret(&folder.join(format!("{stem}.key")), key.to_pem().as_bytes())?;
-    files::write_new(&folder.join(format!("{stem}.pem")), certificates)
-}
-
-fn read_credentials(folder: &Path, stem: &str) -> Result<Credentials, Fault> {
-    let key_pem = Zeroizing::new(files::read_text(&folder.join(format!("{stem}.key")))?);
-    Ok(Credentials { certificate_pem: files::read_text(&folder.join(format!("{stem}.pem")))?, key_pem })
-}
-
-fn read_key(path: &Path) -> Result<Key, Fault> {
-    Key::from_pem(&Zeroizing::new(files::read_text(path)?))
 }
 
 /// Copies a folder's files with their rights; the hub's data and the clients' state stay behind.
@@ -748,51 +435,4 @@ fn message(item: &wire::SignedItem) -> wire::Covenant {
 
 fn digest(item: &wire::SignedItem) -> Digest {
     item::digest_of(&item.payload_type, &item.payload)
-}
-
-fn profile_toml(name: &str, gateway: &str, address: Address) -> String {
-    let folder = format!("../identities/{name}");
-    format!(
-        "# {name}: who one is at the development hub.\n\
-         gateway = \"{gateway}\"\n\
-         hub = \"../hub.toml\"\n\
-         oin = \"{}\"\n\
-         function = \"{}\"\n\
-         tls_certificate = \"{folder}/tls.pem\"\n\
-         tls_key = \"{folder}/tls.key\"\n\
-         signing_certificate = \"{folder}/signing.pem\"\n\
-         signing_key = \"{folder}/signing.key\"\n\
-         state = \"{folder}/state\"\n",
-        address.oin,
-        function_code(address.function),
-    )
-}
-
-fn gateway_toml(options: &Options) -> String {
-    format!(
-        "# The development hub. `seinpost-gateway init` shows every key with its meaning.\n\
-         listen = \"{}\"\n\
-         metrics = \"{}\"\n\
-         data = \"data\"\n\
-         \n\
-         [log]\n\
-         origin = \"{}\"\n\
-         key = \"log.key\"\n\
-         \n\
-         [tls]\n\
-         certificate = \"tls/server.pem\"\n\
-         key = \"tls/server.key\"\n\
-         \n\
-         [covenant]\n\
-         hub = \"hub.toml\"\n\
-         folder = \"covenants\"\n\
-         \n\
-         [crl]\n\
-         folder = \"crls\"\n\
-         \n\
-         [limits]\n\
-         # Small, so that a fresh hub is there at once.\n\
-         segment = \"20MiB\"\n",
-        options.listen, options.metrics, options.origin,
-    )
 }
