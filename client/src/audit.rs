@@ -327,7 +327,7 @@ struct Walk {
     mailboxes: HashMap<Address, Last>,
     conversations: HashMap<(Address, String), Last>,
     /// Covenants by digest that were adopted so far, and the last serial.
-    covenants: HashSet<Digest>,
+    covenants: HashMap<Digest, Adopted>,
     last_covenant: u64,
     /// Lists that were adopted so far, and the highest number of each issuer.
     lists: HashSet<Digest>,
@@ -340,7 +340,16 @@ struct Promise {
     commitment: Digest,
     item_digest: Bytes,
     to: Option<wire::Address>,
+    /// The conversation in which the acceptance stands.
+    conversation: Option<String>,
     acceptance: u64,
+}
+
+/// A covenant that the log adopted, as the record of its adoption has it.
+#[derive(Clone, Copy)]
+struct Adopted {
+    serial: u64,
+    valid_from: Timestamp,
 }
 
 #[derive(Clone, Copy)]
@@ -374,7 +383,7 @@ impl Walk {
             promised: HashMap::new(),
             mailboxes: HashMap::new(),
             conversations: HashMap::new(),
-            covenants: HashSet::new(),
+            covenants: HashMap::new(),
             last_covenant: 0,
             lists: HashSet::new(),
             list_numbers: HashMap::new(),
@@ -436,11 +445,12 @@ impl Walk {
         for wrong in self.judge_places(record, index, commitment) {
             self.fault(index, wrong);
         }
-        // A covenant's own adoption is the first record that names it.
+        // Before a covenant is adopted it rules nothing, its own adoption least of all.
+        let ruling = self.ruling_at(self.last.unwrap_or(time));
         if let Err(wrong) = self.judge_event(client, leaf, record, event, promise).await? {
             self.fault(index, wrong);
         }
-        for wrong in self.judge_names(record, event) {
+        for wrong in self.judge_names(record, event, ruling) {
             self.fault(index, wrong);
         }
         Ok(())
@@ -482,14 +492,34 @@ impl Walk {
         wrong
     }
 
-    /// Checks that a record names a covenant and lists that the log had adopted.
-    fn judge_names(&self, record: &wire::Record, event: &Event) -> Vec<Wrong> {
+    /// Returns the serial of the covenant by which the hub must judge at a time: of those that were adopted and have begun
+    /// the newest, and the oldest before any has.
+    fn ruling_at(&self, at: Timestamp) -> Option<u64> {
+        let begun = self.covenants.values().filter(|adopted| adopted.valid_from <= at).map(|adopted| adopted.serial);
+        begun.max().or_else(|| self.covenants.values().map(|adopted| adopted.serial).min())
+    }
+
+    /// Checks that a record names the covenant that ruled, and lists that the log had adopted.
+    fn judge_names(&self, record: &wire::Record, event: &Event, ruling: Option<u64>) -> Vec<Wrong> {
         let mut wrong = Vec::new();
         let covenant = Digest::try_from(&record.covenant_digest).ok();
-        if !covenant.is_some_and(|covenant| self.covenants.contains(&covenant))
-            && !matches!(event, Event::CovenantAdopted(_))
-        {
-            wrong.push(("COVENANT_UNKNOWN", "it names a covenant that the log had not adopted".to_owned()));
+        let named = covenant.and_then(|covenant| self.covenants.get(&covenant)).map(|adopted| adopted.serial);
+        // The first covenant can only be adopted under itself; others may.
+        let is_own = matches!(event, Event::CovenantAdopted(adopted) if Some(adopted.serial) == named);
+        match (named, ruling) {
+            (None, _) => {
+                wrong.push(("COVENANT_UNKNOWN", "it names a covenant that the log had not adopted".to_owned()))
+            }
+            (Some(named), Some(ruling)) if named < ruling => {
+                wrong.push(("COVENANT_ROLLED_BACK", format!("it names covenant {named}, and covenant {ruling} ruled")));
+            }
+            (Some(named), Some(ruling)) if named > ruling && !is_own => {
+                wrong.push((
+                    "COVENANT_NOT_VALID",
+                    format!("it names covenant {named}, and covenant {ruling} still ruled"),
+                ));
+            }
+            (Some(_), _) => {}
         }
         for list in &record.crl_sha256 {
             if !Digest::try_from(list).is_ok_and(|list| self.lists.contains(&list)) {
@@ -550,6 +580,7 @@ impl Walk {
                 commitment,
                 item_digest: accepted.item_digest.clone(),
                 to: addressee.to.clone(),
+                conversation: record.conversation.as_ref().map(|place| place.id.clone()),
                 acceptance: leaf.index,
             };
             self.promised.insert(index, promise);
@@ -586,6 +617,9 @@ impl Walk {
         if !crate::send::is_about(accepted, verified.payload()) {
             return Ok(Err(("ABOUT", "it says of the item what the item does not say".to_owned())));
         }
+        if !crate::send::is_in_conversation(record, verified.payload()) {
+            return Ok(Err(("CONVERSATION", "it stands in another conversation than the item".to_owned())));
+        }
         let Payload::Signal(signal) = verified.payload() else {
             return Ok(Ok(()));
         };
@@ -612,14 +646,25 @@ impl Walk {
     fn judge_adoption(&mut self, client: &Client, adopted: &wire::CovenantAdopted) -> std::result::Result<(), Wrong> {
         let digest =
             Digest::try_from(&adopted.digest).map_err(|_| ("LENGTH", "it names a covenant by no digest".to_owned()))?;
-        self.covenants.insert(digest);
+        let valid_from = adopted.valid_from.as_ref().and_then(|from| Timestamp::try_from(from).ok());
+        let valid_from = valid_from.expect("a checked record has its times");
+        self.covenants.insert(digest, Adopted { serial: adopted.serial, valid_from });
         let before = std::mem::replace(&mut self.last_covenant, adopted.serial);
         if before != 0 && adopted.serial != before + 1 {
             return Err(("SERIAL_GAP", format!("covenant {} was adopted after covenant {before}", adopted.serial)));
         }
         let covenants = client.covenants();
         match covenants.by_serial(adopted.serial) {
-            Some(covenant) if covenant.digest() == digest => Ok(()),
+            Some(covenant)
+                if covenant.digest() == digest
+                    && adopted.valid_from == Some(covenant.valid_from().into())
+                    && adopted.valid_until == Some(covenant.valid_until().into()) =>
+            {
+                Ok(())
+            }
+            Some(covenant) if covenant.digest() == digest => {
+                Err(("COVENANT", "the record says of the covenant what the covenant does not say".to_owned()))
+            }
             Some(covenant) => Err((
                 "COVENANT_FORK",
                 format!(
@@ -746,6 +791,10 @@ fn judge_consignment(
     }
     if record.mailbox.is_none() {
         return Err(("MAILBOX", "it stands in no mailbox".to_owned()));
+    }
+    if record.conversation.as_ref().map(|place| &place.id) != promise.conversation.as_ref() {
+        let what = format!("it stands in another conversation than acceptance {}", promise.acceptance);
+        return Err(("CONVERSATION", what));
     }
     Ok(())
 }

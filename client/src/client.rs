@@ -21,7 +21,7 @@ use crate::evidence::Evidence;
 use crate::files;
 use crate::keys::SealingKeys;
 use crate::outbox::Outbox;
-use crate::pins::Pins;
+use crate::pins::{Pins, Ruled};
 use crate::profile::{PEM_BYTES_MAX, Profile};
 use crate::sign::Identity;
 
@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     covenants: Mutex<Covenants>,
     /// Roots of sizes that were shown to be of the pinned history, so that gossip need not ask again.
     roots: Mutex<BTreeMap<u64, Digest>>,
+    /// What is pinned of how the log ruled, so that the file is not read for each record.
+    ruled: Mutex<Ruled>,
 }
 
 /// Sizes whose roots are remembered; each is forty bytes, and gossip is about recent ones.
@@ -86,6 +88,7 @@ impl Client {
             directory,
             covenants: Mutex::new(covenants),
             roots: Mutex::default(),
+            ruled: Mutex::default(),
             profile,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -146,6 +149,10 @@ impl Client {
 
     pub(crate) fn covenants(&self) -> MutexGuard<'_, Covenants> {
         self.inner.covenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ruled(&self) -> MutexGuard<'_, Ruled> {
+        self.inner.ruled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says whether a root is known to be of the pinned history; `None`: of that size none is known.

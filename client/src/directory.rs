@@ -189,7 +189,7 @@ impl Client {
         let answer = self.inner.connection.ask(ask).await?;
         let chain = chain_of(sha256, &answer.leaf, &answer.chain)?;
         let receipt = answer.receipt.unwrap_or_default();
-        let receipt = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
+        let receipt = self.take_receipt(&asked, &receipt, &answer.consistency).await?;
         judge_publication(expect(&receipt, &audience_all(), EventKind::CertificatePublished, None)?, &chain)?;
         directory.store_chain(sha256, &chain)?;
         Ok(directory.keep_chain(*sha256, chain))

@@ -114,7 +114,9 @@ impl Inbox {
                 pieces.push(("item", withheld.item.encode_to_vec(), Mode::Plain));
                 pieces.push(("receipt.bin", withheld.receipt.encode_to_vec(), Mode::Plain));
             }
-            Received::Head(_) | Received::Alarm(_) => unreachable!("what has no place is not kept"),
+            Received::Head(_) | Received::Alarm(_) | Received::Waiting(_) | Received::Resumed => {
+                unreachable!("what has no place is not kept")
+            }
         }
         let header = format!("{:#}\n", describe(received));
         pieces.push(("header.json", header.into_bytes(), Mode::Plain));
@@ -233,6 +235,13 @@ pub fn describe(received: &Received) -> Value {
             put("reason", alarm.reason.into());
             put("what", alarm.what.clone().into());
             put("evidence", alarm.evidence.as_ref().map(|path| path.display().to_string()).into());
+        }
+        Received::Waiting(trouble) => {
+            put("kind", "waiting".into());
+            put("what", trouble.to_string().into());
+        }
+        Received::Resumed => {
+            put("kind", "resumed".into());
         }
         Received::Signal(signal) => {
             put("kind", "signal".into());
@@ -363,7 +372,7 @@ fn name_of(received: &Received) -> Option<String> {
         Received::KeyStatement(statement) => Some(format!("key-{}", statement.statement.serial)),
         Received::Notice(notice) => Some(notice.event.name().to_lowercase().replace('_', "-")),
         Received::Withheld(withheld) => Some(format!("withheld-{}", &withheld.item_digest.to_string()[..16])),
-        Received::Head(_) | Received::Alarm(_) => None,
+        Received::Head(_) | Received::Alarm(_) | Received::Waiting(_) | Received::Resumed => None,
     }
 }
 

@@ -187,7 +187,7 @@ impl Client {
         };
         let answer = self.inner.connection.ask(ask).await?;
         let receipt = answer.receipt.unwrap_or_default();
-        let verified = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
+        let verified = self.take_receipt(&asked, &receipt, &answer.consistency).await?;
         let record = expect(&verified, &audience_all(), EventKind::CertificatePublished, None)?;
         let is_ours = matches!(&record.event, Some(wire::record::Event::CertificatePublished(published))
             if published.leaf_sha256 == chain.leaf.sha256().as_ref());
@@ -336,7 +336,7 @@ impl Client {
                     format!("the hub shows other key statements than those of {address}"),
                 ));
             }
-            let verified = self.link_receipt(&asked, &receipt, &answer.consistency).await?;
+            let verified = self.take_receipt(&asked, &receipt, &answer.consistency).await?;
             expect(&verified, &audience_all(), EventKind::SubmissionAcceptance, Some(&item.digest()))?;
             before = statement.serial;
             entries.push(StatementEntry {

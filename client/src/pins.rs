@@ -1,8 +1,8 @@
 //! What this client remembers of the hub, so that the hub cannot take it back.
 //!
 //! Per log origin: the largest checkpoint that was verified, the newest covenant, the highest key statement of each
-//! address, the place of the last record of one's own mailboxes, the highest number of each revocation list. All of
-//! it only moves up; it stands in one file, changed under a lock and replaced in one piece, since several programs may
+//! address, the place of the last record of one's own mailboxes, the highest number of each revocation list, from which
+//! record on the log ruled by which covenant. All of it only moves up; it stands in one file, changed under a lock and replaced in one piece, since several programs may
 //! share one state. Nothing here verifies: what comes in was verified by whoever calls. Losing the file means first
 //! contact: whatever the hub shows then is believed, which is why it is compared by phone.
 
@@ -104,6 +104,35 @@ pub struct OriginPins {
     keys: BTreeMap<Address, PinnedKey>,
     mailboxes: BTreeMap<Address, MailboxPin>,
     lists: BTreeMap<Digest, Vec<u8>>,
+    ruled: Ruled,
+}
+
+/// From which record on the log ruled by which covenant: for each serial the lowest index of a record that named it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ruled(BTreeMap<u64, u64>);
+
+/// A covenant that a record before the one in question had named, though it is newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fallen {
+    /// The newer covenant's serial.
+    pub(crate) serial: u64,
+    /// The record that named it.
+    pub(crate) index: u64,
+}
+
+impl Ruled {
+    /// Notes by which covenant a record was judged, and says whether that was news; a newer one that a record before it
+    /// named is a contradiction, and nothing is noted.
+    pub(crate) fn note(&mut self, serial: u64, index: u64) -> std::result::Result<bool, Fallen> {
+        if let Some((serial, first)) = self.0.range(serial.saturating_add(1)..).find(|(_, first)| **first < index) {
+            return Err(Fallen { serial: *serial, index: *first });
+        }
+        let is_news = self.0.get(&serial).is_none_or(|first| index < *first);
+        if is_news {
+            self.0.insert(serial, index);
+        }
+        Ok(is_news)
+    }
 }
 
 /// The largest checkpoint that was verified, as it was signed.
@@ -184,6 +213,16 @@ impl OriginPins {
     #[must_use]
     pub fn mailbox(&self, address: Address) -> Option<MailboxPin> {
         self.mailboxes.get(&address).copied()
+    }
+
+    /// Returns from which record on the log ruled by which covenant.
+    pub(crate) fn ruled(&self) -> &Ruled {
+        &self.ruled
+    }
+
+    /// Pins by which covenant a record was judged.
+    pub(crate) fn raise_ruled(&mut self, serial: u64, index: u64) -> std::result::Result<bool, Fallen> {
+        self.ruled.note(serial, index)
     }
 
     /// Pins a checkpoint that was shown to be of one history with `compared`, if it is larger.
@@ -275,6 +314,8 @@ struct StoredOrigin {
     key_statements: BTreeMap<String, StoredSerial>,
     mailboxes: BTreeMap<String, StoredPlace>,
     revocation_lists: BTreeMap<String, String>,
+    /// Covenant serial to record index.
+    ruled_from: BTreeMap<u64, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -323,6 +364,7 @@ impl From<&OriginPins> for StoredOrigin {
                 .iter()
                 .map(|(issuer, number)| (issuer.to_string(), hex::encode(number)))
                 .collect(),
+            ruled_from: pins.ruled.0.clone(),
         }
     }
 }
@@ -347,7 +389,7 @@ impl TryFrom<StoredOrigin> for OriginPins {
                 Ok::<_, &'static str>(PinnedCovenant { serial: pinned.serial, digest })
             })
             .transpose()?;
-        let mut pins = Self { checkpoint, covenant, ..Self::default() };
+        let mut pins = Self { checkpoint, covenant, ruled: Ruled(stored.ruled_from), ..Self::default() };
         for (address, pinned) in stored.key_statements {
             let address = address_from_text(&address).ok_or("an address is none")?;
             let digest = match pinned.digest {
@@ -478,6 +520,21 @@ mod tests {
             let error = pins.raise_list(issuer, number).expect_err("lower");
             assert_eq!(error.reason(), Some("CRL_NUMBER_FELL"));
         }
+    }
+
+    #[test]
+    fn along_the_log_the_covenant_never_falls() {
+        let mut ruled = Ruled::default();
+        assert_eq!(ruled.note(1, 10), Ok(true));
+        assert_eq!(ruled.note(1, 40), Ok(false));
+        assert_eq!(ruled.note(2, 30), Ok(true));
+        // What stands before is judged by the older one, in whatever order it is seen.
+        assert_eq!(ruled.note(1, 29), Ok(false));
+        assert_eq!(ruled.note(1, 31), Err(Fallen { serial: 2, index: 30 }));
+        assert_eq!(ruled.note(3, 50), Ok(true));
+        assert_eq!(ruled.note(2, 60), Err(Fallen { serial: 3, index: 50 }));
+        assert_eq!(ruled.note(3, 45), Ok(true));
+        assert_eq!(ruled.note(2, 49), Err(Fallen { serial: 3, index: 45 }));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! again by itself when it breaks. Nothing is written here: whoever takes something over keeps it (see `inbox`) and then
 //! acknowledges it, and only then does the place in the mailbox move.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::Write as _;
@@ -19,6 +20,7 @@ use seinpost_protocol::certificate::Chain;
 use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::item::{Item, Payload, VerifiedItem};
+use seinpost_protocol::key_statement::State;
 use seinpost_protocol::mailbox_head::{self, BadHead, HEAD_AGE_MAX, Known, MailboxHead, VerifiedHead};
 use seinpost_protocol::receipt::{EventKind, VerifiedReceipt, item_digest_of};
 use seinpost_protocol::record;
@@ -30,7 +32,7 @@ use seinpost_protocol::wire::record::Event;
 
 use crate::client::Client;
 use crate::directory::Judges;
-use crate::error::{Error, NotVerified, Result};
+use crate::error::{Error, NotVerified, Result, Unreachable};
 use crate::evidence::Evidence;
 use crate::files;
 use crate::keys::record_time;
@@ -69,6 +71,8 @@ pub struct Mailbox {
     check: Arc<dyn ContentCheck>,
     stream: Option<Stream>,
     order: Order,
+    /// What was taken over last before this mailbox was opened: whatever is read again must fit it.
+    pinned: Option<MailboxPin>,
     heads: VecDeque<Head>,
     /// The last number that this stream's head promised; with a new stream nothing is promised yet.
     promised: u64,
@@ -79,6 +83,10 @@ pub struct Mailbox {
     /// How often a number was fetched in vain.
     fetched: HashMap<u64, u32>,
     consigned: ConsignedItems,
+    /// What was judged already and comes out before anything else is read.
+    next: VecDeque<Received>,
+    /// Set while there is no connection: how long to wait before the next try, if that was not waited for yet.
+    lost: Option<Duration>,
     wait: Duration,
 }
 
@@ -109,6 +117,10 @@ pub enum Received {
     Withheld(Box<Withheld>),
     /// Something is wrong with the mailbox as a whole, but it can be read on.
     Alarm(NotVerified),
+    /// The connection broke or cannot be made; it is tried again until it stands. Told once, by [`Mailbox::next`] alone.
+    Waiting(Unreachable),
+    /// The connection that was waited for stands again.
+    Resumed,
 }
 
 /// Where a record stands in the mailbox and in the log; proven.
@@ -136,8 +148,27 @@ pub struct Arrived {
     pub covenant: Covenant,
     /// The receipt with what belongs to it, for offline verification.
     pub receipt: ReceiptFile,
-    /// Whether this address had a record in the item's conversation before.
-    is_party: bool,
+    /// Where it stands among this address's records of its conversation.
+    conversation: Option<wire::ConversationPlace>,
+}
+
+impl Arrived {
+    /// Says whether this address had a record in the item's conversation before.
+    fn is_party(&self) -> bool {
+        self.conversation.as_ref().is_some_and(|place| place.number > 1)
+    }
+
+    /// Checks that the record stands in the item's own conversation, or in none where the item has none.
+    fn judge_conversation(&self, of_item: Option<&str>) -> Result<()> {
+        let of_record = self.conversation.as_ref().map(|place| place.id.as_str());
+        if of_record == of_item {
+            return Ok(());
+        }
+        let named = |conversation: Option<&str>| conversation.unwrap_or("none").to_owned();
+        let what =
+            format!("the hub put an item of conversation {} under conversation {}", named(of_item), named(of_record));
+        Err(Error::not_verified("CONVERSATION", what))
+    }
 }
 
 /// A signal that arrived.
@@ -268,7 +299,7 @@ impl Received {
             Self::KeyStatement(statement) => Some(&statement.arrived.place),
             Self::Notice(notice) => Some(&notice.place),
             Self::Withheld(withheld) => Some(&withheld.place),
-            Self::Head(_) | Self::Alarm(_) => None,
+            Self::Head(_) | Self::Alarm(_) | Self::Waiting(_) | Self::Resumed => None,
         }
     }
 
@@ -278,7 +309,7 @@ impl Received {
             Self::Answer(answer) => Some(answer.arrived.item.digest()),
             Self::KeyStatement(statement) => Some(statement.arrived.item.digest()),
             Self::Withheld(withheld) => Some(withheld.item_digest),
-            Self::Notice(_) | Self::Head(_) | Self::Alarm(_) => None,
+            Self::Notice(_) | Self::Head(_) | Self::Alarm(_) | Self::Waiting(_) | Self::Resumed => None,
         }
     }
 }
@@ -303,34 +334,54 @@ impl Client {
             check,
             stream: None,
             order,
+            pinned,
             heads: VecDeque::new(),
             promised: 0,
             unkept: None,
             redelivered: HashSet::new(),
             fetched: HashMap::new(),
+            next: VecDeque::new(),
+            lost: None,
             wait: WAIT_FIRST,
         })
     }
 }
 
 impl Mailbox {
-    /// Waits for what comes next. A connection that breaks is made anew, for as long as it takes.
+    /// Waits for what comes next. A connection that breaks is made anew, for as long as it takes; that it broke and that
+    /// it stands again come out too, as [`Received::Waiting`] and [`Received::Resumed`].
     ///
     /// # Errors
     /// If the gateway refuses, or what it shows leaves no doubt that something is wrong with the log or the mailbox.
     pub async fn next(&mut self) -> Result<Received> {
         loop {
+            if let Some(received) = self.next.pop_front() {
+                return Ok(received);
+            }
+            if let Some(wait) = self.lost.filter(|_| self.stream.is_none()) {
+                tokio::time::sleep(wait).await;
+            }
             match self.try_next().await {
-                Ok(Some(received)) => {
+                Ok(received) => {
                     self.wait = WAIT_FIRST;
-                    return Ok(received);
+                    if self.lost.take().is_some() {
+                        tracing::info!(address = %self.client.address(), "the mailbox is read again");
+                        received.into_iter().for_each(|received| self.next.push_front(received));
+                        return Ok(Received::Resumed);
+                    }
+                    if let Some(received) = received {
+                        return Ok(received);
+                    }
                 }
-                Ok(None) => {}
                 Err(Error::Unreachable(trouble)) if trouble.automatic => {
                     self.stream = None;
                     // The hub may ask for patience, but not for so much that nobody asks any more.
-                    tokio::time::sleep(trouble.retry_after.unwrap_or(self.wait).min(WAIT_MAX)).await;
+                    let wait = trouble.retry_after.unwrap_or(self.wait).min(WAIT_MAX);
                     self.wait = (self.wait * 2).min(WAIT_MAX);
+                    if self.lost.replace(wait).is_none() {
+                        tracing::warn!(address = %self.client.address(), trouble = %trouble.message, "the hub was lost");
+                        return Ok(Received::Waiting(trouble));
+                    }
                 }
                 Err(error) => {
                     self.stream = None;
@@ -346,6 +397,9 @@ impl Mailbox {
     /// As [`Mailbox::next`], and if the gateway cannot be reached.
     pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Received>> {
         let deadline = tokio::time::Instant::now() + patience;
+        if let Some(received) = self.next.pop_front() {
+            return Ok(Some(received));
+        }
         loop {
             match tokio::time::timeout_at(deadline, self.try_next()).await {
                 Ok(Ok(Some(received))) => return Ok(Some(received)),
@@ -366,7 +420,7 @@ impl Mailbox {
     /// Says whether everything was handed out that the hub's last head promises.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.heads.back().is_some_and(|head| head.head.last_number <= self.order.last_number())
+        self.next.is_empty() && self.heads.back().is_some_and(|head| head.head.last_number <= self.order.last_number())
     }
 
     /// Moves the place in the mailbox behind something that was taken over; on `Ok` that survives a power cut.
@@ -517,12 +571,16 @@ impl Mailbox {
         if checkpoint.size < asked.seen_size() {
             return Err(self.client.accuse_shrinking(asked, &checkpoint, &head.note));
         }
+        // Who reads again from the beginning still knows how far it had come.
+        let seen = self.pinned.map_or(0, |pinned| pinned.number).max(self.order.last_number());
         let alarm = |bad: &BadHead| NotVerified {
             reason: bad.reason(),
             what: format!("mailbox of {}: {bad}", head.address),
             evidence: None,
         };
         match mailbox_head::verify(item, &known, &[]) {
+            Ok(_) | Err(BadHead::LostUnread) if head.last_number < seen => Err(self.accuse_behind(&head, item, seen)),
+            Err(BadHead::Behind) => Err(self.accuse_behind(&head, item, seen)),
             Ok(verified) => Ok(Ok(verified)),
             Err(BadHead::LostUnread) if matches!(self.order, Order::From(None)) => {
                 // Whoever begins anew has lost nothing by what is erased.
@@ -546,32 +604,38 @@ impl Mailbox {
                 }
                 Ok(Err(alarm(&bad)))
             }
-            Err(bad @ BadHead::Behind) => {
-                let shown = item.encode_to_vec();
-                Err(self.client.accuse(Evidence {
-                    reason: bad.reason(),
-                    what: format!("{bad}: {} was read, the head says {}", self.order.last_number(), head.last_number),
-                    pieces: vec![("head.item", &shown)],
-                }))
-            }
             Err(bad) => Err(not_right(&bad)),
         }
     }
 
     /// Holds what a head says of its last record against the record that was read under that number.
     fn judge_promise(&self, head: &MailboxHead, item: &wire::SignedItem) -> Result<()> {
-        let (Order::After(last), Some((index, commitment))) = (&self.order, head.last) else {
+        let last = match self.order {
+            Order::After(last) => Some(last),
+            Order::From(_) => None,
+        };
+        let known = last.into_iter().chain(self.pinned).find(|known| known.number == head.last_number);
+        let (Some(known), Some((index, commitment))) = (known, head.last) else {
             return Ok(());
         };
-        if last.number != head.last_number || (last.index, last.commitment) == (index, commitment) {
+        if (known.index, known.commitment) == (index, commitment) {
             return Ok(());
         }
         let shown = item.encode_to_vec();
         Err(self.client.accuse(Evidence {
             reason: "HEAD_LIE",
-            what: format!("the hub signed another record as number {} than the one that it delivered", last.number),
+            what: format!("the hub signed another record as number {} than the one that it delivered", known.number),
             pieces: vec![("head.item", &shown)],
         }))
+    }
+
+    fn accuse_behind(&self, head: &MailboxHead, item: &wire::SignedItem, seen: u64) -> Error {
+        let (bad, shown) = (BadHead::Behind, item.encode_to_vec());
+        self.client.accuse(Evidence {
+            reason: bad.reason(),
+            what: format!("{bad}: {seen} was read, the head says {}", head.last_number),
+            pieces: vec![("head.item", &shown)],
+        })
     }
 
     async fn take_delivery(
@@ -646,8 +710,22 @@ impl Mailbox {
             return Err(Error::not_verified("EVENT", "a notice names no signal or recipient"));
         };
         let place = self.place(&linked, &record, &receipt)?;
-        self.hand_out(&place);
-        Ok(Some(Received::Notice(Box::new(ReceivedNotice { place, event: kind, item_digest, recipient, receipt }))))
+        let ruling = self.client.ruling_of(&record, &receipt).await;
+        let notice = ReceivedNotice { place, event: kind, item_digest, recipient, receipt };
+        let notice = Received::Notice(Box::new(notice));
+        match ruling {
+            Ok(_) => {
+                self.hand_out(&place);
+                Ok(Some(notice))
+            }
+            // A notice asks nothing of anybody, so it is no harm to hand it out; that the hub lied is told first.
+            Err(Error::NotVerified(alarm)) => {
+                self.hand_out(&place);
+                self.next.push_back(notice);
+                Ok(Some(Received::Alarm(alarm)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Checks where a record stands: in this mailbox, next after the last one, not before it in time, and in no
@@ -666,6 +744,7 @@ impl Mailbox {
             redelivered: mailbox.number <= self.order.last_number(),
         };
         let judged = if place.redelivered { self.order.judge_again(&place) } else { self.order.judge(mailbox, &place) };
+        let judged = judged.and_then(|()| self.pinned.map_or(Ok(()), |pinned| judge_beside(&pinned, &place)));
         judged.map_err(|what| {
             let bytes = receipt.encode_to_vec();
             self.client.accuse(Evidence { reason: "MAILBOX_GAP", what, pieces: vec![("receipt.bin", &bytes)] })
@@ -727,6 +806,7 @@ impl Mailbox {
         let item = Item::parse(item.clone(), client.origin())
             .map_err(|bad| Error::not_verified(bad.reason(), format!("a delivered item is not right: {bad}")))?;
         judge_record_time(record, item.signer().signed_at, client.now())?;
+        client.ruling_of(record, receipt).await?;
         let (covenant, chain, item) = client.verify_recorded(item, record).await?;
         let signer = item.signer();
         client.covenant_by_digest(&signer.covenant_digest).await?;
@@ -737,8 +817,7 @@ impl Mailbox {
         }
         let receipt =
             ReceiptFile::new(client.origin(), &covenant.digest(), item.wire().clone(), &chain, receipt.clone());
-        let is_party = record.conversation.as_ref().is_some_and(|place| place.number > 1);
-        Ok(Arrived { place, item, covenant, receipt, is_party })
+        Ok(Arrived { place, item, covenant, receipt, conversation: record.conversation.clone() })
     }
 
     /// Judges what the item says; `None`: the hub spoilt what travels beside it, and it is worth fetching again.
@@ -753,6 +832,9 @@ impl Mailbox {
                         format!("an answer of {} does not fit: {bad}", answer.signer.address),
                     )
                 })?;
+                let conversation = acceptance.conversation.as_ref().map(|place| place.id.as_str());
+                arrived.judge_conversation(conversation)?;
+                self.client.judge_first_answer(&arrived.item.digest(), &answer, &arrived.receipt)?;
                 Ok(Some(Received::Answer(Box::new(ReceivedAnswer { arrived, answer, signal_id }))))
             }
             Payload::KeyStatement(statement) => {
@@ -763,6 +845,7 @@ impl Mailbox {
                         "a key statement of another address was consigned here",
                     ));
                 }
+                arrived.judge_conversation(None)?;
                 Ok(Some(Received::KeyStatement(Box::new(ReceivedStatement { arrived, statement, is_own }))))
             }
         }
@@ -782,18 +865,21 @@ impl Mailbox {
                 "a signal was consigned here that is addressed to others",
             ));
         };
+        // Else a place in another conversation would make anybody party to this one.
+        arrived.judge_conversation(Some(&header.conversation.to_string()))?;
         let permit = arrived.covenant.permit(header).map_err(|refused| {
             Error::not_verified("NOT_PERMITTED", format!("the hub let a signal pass that no rule permits: {refused}"))
         })?;
         let permitted = &permit.recipients[position];
         // Whom no route leads to was party to the conversation before; what it has there is counted in its records.
-        if !permitted.routed && !arrived.is_party {
+        if !permitted.routed && !arrived.is_party() {
             return Err(Error::not_verified(
                 "NOT_PERMITTED",
                 "the hub let a signal pass to which no route leads, in a conversation that this address is not party to",
             ));
         }
         let rule_id = permitted.rule_id.clone();
+        self.judge_key(signal, position, &arrived)?;
         let content = if delivery.sealed_content.is_empty() {
             SignalContent::Erased
         } else {
@@ -814,6 +900,30 @@ impl Mailbox {
         );
         let received = ReceivedSignal { arrived, rule_id, expired: delivery.expired, answer_due, content };
         Ok(Some(Received::Signal(Box::new(received))))
+    }
+
+    /// Judges the own key statement that a signal names, as the hub must have: sealed within its windows, not after it was
+    /// withdrawn. Of a statement that was made elsewhere nothing is known here; opening says so.
+    fn judge_key(&self, signal: &Signal, position: usize, arrived: &Arrived) -> Result<()> {
+        let named = &signal.sealed.keys[position].key_statement_digest;
+        let statements = self.client.inner.sealing_keys.list()?;
+        let Some(own) = statements.iter().find(|own| own.digest == *named) else {
+            return Ok(());
+        };
+        let header = &signal.header;
+        own.statement.check_window(header.signer.signed_at, header.expires).map_err(|bad| {
+            let what = format!("the hub let a signal pass that was sealed outside the windows of its key: {bad}");
+            Error::not_verified(bad.reason(), what)
+        })?;
+        let later = statements.iter().filter(|later| later.statement.serial > own.statement.serial);
+        for later in later.filter(|later| later.statement.state == State::Withdrawn) {
+            let recorded = self.client.kept_receipt(&later.digest)?.map(|file| file.receipt.index);
+            if recorded.is_some_and(|index| index < arrived.place.index) {
+                let what = "the hub let a signal pass that was sealed to a key after it was withdrawn";
+                return Err(Error::not_verified("KEY_WITHDRAWN", what));
+            }
+        }
+        Ok(())
     }
 
     fn open(
@@ -870,17 +980,11 @@ impl Client {
         item: Item,
         record: &wire::Record,
     ) -> Result<(Covenant, Arc<Chain>, VerifiedItem)> {
-        let at = record_time(record);
-        let digest = Digest::try_from(&record.covenant_digest)
-            .map_err(|_| Error::not_verified("COVENANT_UNKNOWN", "the record names no covenant"))?;
-        let covenant = self.covenant_by_digest(&digest).await?;
-        if !covenant.is_valid_at(at) {
-            let what = format!("the hub judged at {at} by covenant {}, which was not valid then", covenant.serial());
-            return Err(Error::not_verified("COVENANT_NOT_VALID", what));
-        }
+        let covenant = self.covenant_of(record).await?;
         let chain = self.certificate(&item.signer().certificate_sha256).await?;
         let lists = self.lists(&record.crl_sha256).await?;
-        let item = self.verify_signature(item, &chain, &Judges { covenant: &covenant, lists: &lists, at })?;
+        let judges = Judges { covenant: &covenant, lists: &lists, at: record_time(record) };
+        let item = self.verify_signature(item, &chain, &judges)?;
         Ok((covenant, chain, item))
     }
 
@@ -1022,17 +1126,28 @@ impl Order {
 
     /// Judges a record that is said to have come before: under its number there was never another.
     fn judge_again(&self, place: &Place) -> std::result::Result<(), String> {
-        let Self::After(last) = self else {
-            return Ok(());
-        };
-        let number = place.number;
-        if number == last.number && (place.index, place.commitment) != (last.index, last.commitment) {
-            return Err(format!("another record came again as number {number} than the one that came first"));
+        match self {
+            Self::After(last) => judge_beside(last, place),
+            Self::From(_) => Ok(()),
         }
-        if number < last.number && (place.index >= last.index || place.recorded_at > last.time) {
-            return Err(format!("number {number} came again from behind number {}", last.number));
+    }
+}
+
+/// Judges a record beside one that is known: the same number is the same record, and what comes before or behind it in
+/// the mailbox does so in the log and in time as well.
+fn judge_beside(known: &MailboxPin, place: &Place) -> std::result::Result<(), String> {
+    let number = place.number;
+    match number.cmp(&known.number) {
+        Ordering::Equal if (place.index, place.commitment) != (known.index, known.commitment) => {
+            Err(format!("another record came again as number {number} than the one that came first"))
         }
-        Ok(())
+        Ordering::Less if place.index >= known.index || place.recorded_at > known.time => {
+            Err(format!("number {number} came again from behind number {}", known.number))
+        }
+        Ordering::Greater if place.index <= known.index || place.recorded_at < known.time => {
+            Err(format!("number {number} came from before number {}", known.number))
+        }
+        Ordering::Less | Ordering::Equal | Ordering::Greater => Ok(()),
     }
 }
 
@@ -1109,5 +1224,5 @@ impl ConsignedItems {
 }
 
 fn unreachable(what: &str) -> Error {
-    Error::Unreachable(crate::error::Unreachable::new(what))
+    Error::Unreachable(Unreachable::new(what))
 }

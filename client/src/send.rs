@@ -367,6 +367,7 @@ impl Client {
             Err(error) => return Err(error),
         };
         let submitted = self.judge_acceptance(&item, &verified)?;
+        self.ruling_of(verified.record.as_ref().expect("an acceptance was asked for"), &receipt).await?;
         if let Payload::KeyStatement(statement) = item.payload() {
             let (serial, digest) = (statement.serial, Some(item.digest()));
             self.inner.pins.update(|pins| pins.raise_key(self.address(), serial, digest))?;
@@ -431,6 +432,9 @@ impl Client {
         }
         if !is_about(accepted, item.payload()) {
             return Err(wrong("it says of the item what the item does not say"));
+        }
+        if !is_in_conversation(record, item.payload()) {
+            return Err(wrong("it stands in another conversation"));
         }
         let recorded_at = judge_record_time(record, item.signer().signed_at, self.now())?;
         let mut consigned = Vec::with_capacity(accepted.addressees.len());
@@ -714,6 +718,16 @@ pub(crate) fn is_about(accepted: &wire::SubmissionAcceptance, payload: &Payload)
                 && [about.seal_from, about.seal_until, about.open_until] == windows
         }
         _ => false,
+    }
+}
+
+/// Says whether an acceptance or consignment stands in the conversation that its item names; which one an answer is of,
+/// only the signal says.
+pub(crate) fn is_in_conversation(record: &wire::Record, payload: &Payload) -> bool {
+    match (&record.conversation, payload) {
+        (Some(place), Payload::Signal(signal)) => place.id == signal.header.conversation.to_string(),
+        (Some(_), Payload::Answer(_)) | (None, Payload::KeyStatement(_)) => true,
+        (None, Payload::Signal(_) | Payload::Answer(_)) | (Some(_), Payload::KeyStatement(_)) => false,
     }
 }
 

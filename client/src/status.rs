@@ -17,7 +17,7 @@ use seinpost_protocol::wire::record::Event;
 
 use crate::client::Client;
 use crate::connect::{Connection, request};
-use crate::error::{Error, Result};
+use crate::error::{Error, NotVerified, Result};
 use crate::files;
 use crate::keys::record_time;
 use crate::link::{audience_all, audience_of, bad_receipt};
@@ -42,8 +42,10 @@ pub struct ShownItem {
     pub steps: Vec<Step>,
     /// For the sender of a signal: how far it is at each recipient.
     pub recipients: Vec<RecipientView>,
+    /// What is proven and contradicts an earlier word: two answers to one delivery. What was seen first counts.
+    pub alarms: Vec<NotVerified>,
     pub(crate) acceptance: Option<wire::Record>,
-    records: Vec<wire::Record>,
+    records: Vec<(wire::Record, wire::Receipt)>,
 }
 
 /// A step that the log proves.
@@ -155,21 +157,24 @@ impl Client {
             is_verified: false,
             steps: Vec::new(),
             recipients: Vec::new(),
+            alarms: Vec::new(),
             acceptance: None,
             records: Vec::new(),
         };
         for receipt in &answer.receipts {
-            let linked = self.link_receipt(&asked, receipt, &answer.consistency).await?;
-            shown.take(&linked, self.address())?;
+            let linked = self.take_receipt(&asked, receipt, &answer.consistency).await?;
+            shown.take(&linked, receipt, self.address())?;
         }
-        if let Some(record) = shown.record_of(&shown.item.digest()).cloned() {
+        if let Some((record, _)) = shown.record_of(&shown.item.digest()).cloned() {
             self.verify_recorded(shown.item.clone(), &record).await?;
             shown.is_verified = true;
         }
         for recipient in answer.recipients {
-            let view = self.recipient_view(&shown, recipient).await?;
+            let (view, alarm) = self.recipient_view(&shown, recipient).await?;
             shown.recipients.push(view);
+            shown.alarms.extend(alarm);
         }
+        shown.alarms.extend(shown.judge_number_of_answers());
         Ok(shown)
     }
 
@@ -194,6 +199,27 @@ impl Client {
         };
         let answer = self.inner.connection.ask(ask).await?;
         Ok(Page { rows: answer.items, next: Some(answer.next_page_token).filter(|token| !token.is_empty()) })
+    }
+
+    /// Asks for the shortest list of one's own items: that has no effect, where opening the mailbox would hand over what
+    /// waits. Returns the hub's time to the second, if the gateway says it.
+    ///
+    /// # Errors
+    /// If the gateway refuses or cannot be reached.
+    pub async fn reach(&self) -> Result<Option<Timestamp>> {
+        let question =
+            wire::ListItemsRequest { address: Some(self.address().into()), page_size: 1, ..Default::default() };
+        let ask = |connection: Connection| {
+            let question = question.clone();
+            async move {
+                let answer = connection.exchange().list_items(request(question)).await?;
+                let date = answer.metadata().get(http::header::DATE.as_str()).and_then(|date| date.to_str().ok());
+                Ok(tonic::Response::new(date.map(str::to_owned)))
+            }
+        };
+        let date = self.inner.connection.ask(ask).await?;
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
+        Ok(date.and_then(|date| Timestamp::from_millis(date.timestamp().as_millisecond())))
     }
 
     /// Lists deliveries for an operator, oldest open first.
@@ -221,7 +247,12 @@ impl Client {
         Ok(Page { rows: answer.deliveries, next: Some(answer.next_page_token).filter(|token| !token.is_empty()) })
     }
 
-    async fn recipient_view(&self, shown: &ShownItem, recipient: wire::RecipientState) -> Result<RecipientView> {
+    /// Verifies how far an item is at one recipient; the alarm is that another answer was seen before.
+    async fn recipient_view(
+        &self,
+        shown: &ShownItem,
+        recipient: wire::RecipientState,
+    ) -> Result<(RecipientView, Option<NotVerified>)> {
         let address = recipient.address.as_ref().and_then(|address| Address::try_from(address).ok());
         let address =
             address.ok_or_else(|| Error::not_verified("ITEM", "the gateway names a recipient that is none"))?;
@@ -234,7 +265,7 @@ impl Client {
             late: recipient.late,
         };
         let Some(item) = recipient.answer else {
-            return Ok(view);
+            return Ok((view, None));
         };
         let item = Item::parse(item, self.origin())
             .map_err(|bad| Error::not_verified(bad.reason(), format!("the answer of {address} is not right: {bad}")))?;
@@ -250,12 +281,20 @@ impl Client {
             })?;
         }
         view.answer_digest = Some(item.digest());
-        if let Some(consigned) = shown.record_of(&item.digest()).cloned() {
-            self.verify_recorded(item, &consigned).await?;
+        let mut alarm = None;
+        if let Some((consigned, receipt)) = shown.record_of(&item.digest()).cloned() {
+            let digest = item.digest();
+            let (covenant, chain, item) = self.verify_recorded(item, &consigned).await?;
             view.answer_is_verified = true;
+            let file = ReceiptFile::new(self.origin(), &covenant.digest(), item.wire().clone(), &chain, receipt);
+            alarm = match self.judge_first_answer(&digest, &answer, &file) {
+                Ok(()) => None,
+                Err(Error::NotVerified(alarm)) => Some(alarm),
+                Err(error) => return Err(error),
+            };
         }
         view.answer = Some(answer);
-        Ok(view)
+        Ok((view, alarm))
     }
 
     /// Returns the acceptance of an own item, by its digest.
@@ -293,7 +332,7 @@ impl Client {
 
 impl ShownItem {
     /// Takes a verified receipt as a step.
-    fn take(&mut self, linked: &VerifiedReceipt, own: Address) -> Result<()> {
+    fn take(&mut self, linked: &VerifiedReceipt, receipt: &wire::Receipt, own: Address) -> Result<()> {
         let Some(record) = &linked.record else {
             return Ok(());
         };
@@ -319,16 +358,31 @@ impl ShownItem {
             commitment: linked.commitment,
             number: record.mailbox.as_ref().map(|place| place.number),
         });
-        self.records.push(record.clone());
+        self.records.push((record.clone(), receipt.clone()));
         Ok(())
     }
 
     /// Returns the record by which an item was accepted or consigned, to judge its signature by.
-    fn record_of(&self, digest: &Digest) -> Option<&wire::Record> {
-        self.records.iter().find(|record| match &record.event {
+    fn record_of(&self, digest: &Digest) -> Option<&(wire::Record, wire::Receipt)> {
+        self.records.iter().find(|(record, _)| match &record.event {
             Some(Event::SubmissionAcceptance(accepted)) => accepted.item_digest == Bytes::from(*digest),
             Some(Event::ContentConsignment(consigned)) => consigned.item_digest == Bytes::from(*digest),
             _ => false,
+        })
+    }
+
+    /// Says whether more answers were put into the mailbox than there are recipients to give one each.
+    fn judge_number_of_answers(&self) -> Option<NotVerified> {
+        let own = Some(self.item.digest());
+        let is_answer = |step: &&Step| step.event == EventKind::ContentConsignment && step.item_digest != own;
+        let answers = self.steps.iter().filter(is_answer).count();
+        (!self.recipients.is_empty() && answers > self.recipients.len()).then(|| NotVerified {
+            reason: "ANSWERED_TWICE",
+            what: format!(
+                "the hub put {answers} answers into the mailbox, though {} recipients owe one each",
+                self.recipients.len()
+            ),
+            evidence: None,
         })
     }
 

@@ -589,7 +589,7 @@ impl Client {
         let asked = self.asked()?;
         let (old, new) = (seen.size().min(asked.pin().size), seen.size().max(asked.pin().size));
         let consistency = self.consistency(old, new).await?;
-        let linked = self.link_receipt(&asked, &file.receipt, &consistency).await?;
+        let linked = self.take_receipt(&asked, &file.receipt, &consistency).await?;
         let mut verdict = self.verify_receipt(file)?;
         verdict.not_proven.retain(|open| {
             !matches!(open, NotProven::SameForAll { pinned_size: Some(_) } | NotProven::RetiredKey { .. })

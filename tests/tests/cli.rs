@@ -154,7 +154,7 @@ async fn an_agency_system_lives_by_json_and_exit_codes_alone() {
     assert!(listed[0]["recorded_at"].as_str().unwrap().ends_with('Z'));
 
     let status = seinpost(&hub, POLICE, &["status", id, "--output", "json"]).ends(0).json();
-    names(&status, &["item_id", "item_digest", "type", "from", "signature_verified", "steps", "recipients"]);
+    names(&status, &["item_id", "item_digest", "type", "from", "signature_verified", "steps", "recipients", "alarms"]);
     names(&status["steps"][0], &["event", "at", "recipient", "item_digest", "index", "commitment", "mailbox_number"]);
     names(&status["recipients"][0], &["address", "state", "answer", "answer_verified", "late"]);
     assert_eq!(status["recipients"][0]["answer"], "DELIVERED_READABLE");
@@ -305,6 +305,18 @@ async fn each_exit_code_says_what_can_be_done_about_it() {
         "  MISSING_FROM_CARE: this version cannot send it yet",
         "  allowed: EXPLOITATION_SIGNAL, CONSULTATION, CONSULTATION_ADVICE",
     ]);
+
+    // For programs an error is one JSON object, the last line on standard error, with the same exit code.
+    let error = |ran: Ran| serde_json::from_str::<Json>(ran.err.lines().last().unwrap()).unwrap()["error"].clone();
+    let told = error(seinpost(&hub, SAFE_HOME, &["reject", &id, "WRONG_RECIPIENT", "--output", "json"]).ends(2));
+    let all =
+        ["code", "message", "path", "doing", "exit_code", "faults", "nearest_rule", "evidence", "retry_after_seconds"];
+    names(&told, &all);
+    assert_eq!((&told["code"], &told["path"], &told["exit_code"]), (&json!("USAGE"), &json!("--better"), &json!(2)));
+    let told = error(seinpost(&hub, POLICE, &["ops", "deliveries", "--output=jsonl"]).ends(6));
+    assert_eq!((&told["code"], &told["exit_code"]), (&json!("NOT_PERMITTED"), &json!(6)));
+    let told = error(seinpost(&hub, POLICE, &["sned", "--output", "json"]).ends(2));
+    assert!(told["message"].as_str().unwrap().contains("sned"), "{told}");
 
     // 3: not verified: a covenant with one letter changed, signed by nobody.
     let covenant =
@@ -468,6 +480,9 @@ async fn the_ladder_says_of_each_step_who_says_so() {
     rung(&accepted, &["accepted by the hub ", "the hub", "record "]);
     rung(&accepted, &["to Veilig Thuis", "SAFE_HOME: accepted by the hub, not yet handed over"]);
     assert!(!accepted.contains("the recipient"), "{accepted}");
+    // A profile is tested without anything being handed over.
+    seinpost(&hub, SAFE_HOME, &["check"]).ends(0);
+    rung(&status(), &["to Veilig Thuis", "SAFE_HOME: accepted by the hub, not yet handed over"]);
 
     seinpost(&hub, SAFE_HOME, &["receive"]).ends(0);
     let waiting = seinpost(&hub, SAFE_HOME, &["list", "--waiting", "--quiet"]).ends(0).out;

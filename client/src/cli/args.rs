@@ -32,7 +32,8 @@ pub(super) struct Global {
     /// The profile: a file, or the name of one in the configuration folder.
     #[arg(long, global = true, env = "SEINPOST_PROFILE", value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
-    /// How to print: tables for people, one JSON document, or one JSON object a line.
+    /// How to print: tables for people, one JSON document, or one JSON object a line; an error is then one JSON object
+    /// too, the last line on standard error.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub(super) output: Format,
     /// Print only what a script needs, such as the id.

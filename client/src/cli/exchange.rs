@@ -210,6 +210,11 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
             came += 1;
             tell(&received, kept.as_deref(), arguments.show, client, printer);
         }
+        match &received {
+            Received::Waiting(trouble) => printer.note(format!("{trouble}; it is tried again until it is there")),
+            Received::Resumed => printer.note("the gateway is reached again"),
+            _ => {}
+        }
         if let Some(answered) = answered {
             printer.note(format!("  {answered}"));
         }
@@ -284,7 +289,7 @@ fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, p
         ))),
         Received::Withheld(withheld) => printer.line(printer.red(&format!("withheld   {}", withheld.error))),
         Received::Alarm(alarm) => printer.line(printer.red(&format!("ALARM      {alarm}"))),
-        Received::Head(_) => {}
+        Received::Head(_) | Received::Waiting(_) | Received::Resumed => {}
     }
     if let Some(path) = kept {
         printer.note(format!("  {}", path.display()));

@@ -33,7 +33,7 @@ pub(super) async fn status(arguments: &Status, client: &Client, printer: &Printe
     } else {
         printer.json(&json(&shown));
     }
-    Ok(report::DONE)
+    Ok(if shown.alarms.is_empty() { report::DONE } else { report::NOT_VERIFIED })
 }
 
 /// `seinpost list`.
@@ -205,6 +205,12 @@ fn tell(shown: &ShownItem, client: &Client, printer: &Printer) {
         let late = if recipient.late { ", late" } else { "" };
         printer.line(format!("  {:<27}  {when:<11}  the recipient  {proof}{late}", format!("answered {code}")));
     }
+    for alarm in &shown.alarms {
+        printer.line(printer.red(&format!("ALARM  {alarm}")));
+        if let Some(folder) = &alarm.evidence {
+            printer.line(format!("       evidence: {}", folder.display()));
+        }
+    }
     if !shown.recipients.is_empty() {
         printer.note(
             "\"the hub\": proven to stand in its log, and no more than its word; \"the recipient\": signed by it",
@@ -284,6 +290,11 @@ fn json(shown: &ShownItem) -> serde_json::Value {
             "answer": recipient.answer.as_ref().map(|answer| answer.code.as_str_name().trim_start_matches("ANSWER_CODE_")),
             "answer_verified": recipient.answer_is_verified,
             "late": recipient.late,
+        })).collect::<Vec<_>>(),
+        "alarms": shown.alarms.iter().map(|alarm| serde_json::json!({
+            "reason": alarm.reason,
+            "what": alarm.what,
+            "evidence": alarm.evidence.as_ref().map(|folder| folder.display().to_string()),
         })).collect::<Vec<_>>(),
     })
 }

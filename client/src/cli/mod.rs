@@ -47,12 +47,13 @@ impl<T> Doing<T> for Result<T, Error> {
 
 /// Runs the command line with these arguments, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = args::command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = args::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to standard output and are no error; clap names the nearest right word otherwise.
-            let _ = error.print();
+            report::report_arguments(&error, &arguments);
             return ExitCode::from(if error.use_stderr() { report::USAGE } else { report::DONE });
         }
     };
@@ -60,14 +61,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return ExitCode::from(report("the program cannot start", &Error::Fault(error.to_string())));
+            return ExitCode::from(report(
+                "the program cannot start",
+                &Error::Fault(error.to_string()),
+                printer.format,
+            ));
         }
     };
     let code = runtime.block_on(async {
         tokio::select! {
             outcome = run(&cli, &printer) => match outcome {
                 Ok(code) => code,
-                Err(failure) => report(failure.deed, &failure.error),
+                Err(failure) => report(failure.deed, &failure.error, printer.format),
             },
             _ = tokio::signal::ctrl_c() => {
                 printer.note("interrupted; what was sent stays sent, and what was acknowledged stays acknowledged");

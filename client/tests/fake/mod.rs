@@ -69,6 +69,10 @@ pub(crate) enum Lie {
     ErasedBefore,
     /// Records for others than the safe home are not shown: no lie, but what a participant sees.
     HideOthers,
+    /// Records name the first covenant, whatever was adopted since.
+    OldRuling,
+    /// Consignments stand in another conversation than their item.
+    ForeignConversation,
     /// The consistency proof of an answer is cut wrong; asked for by itself it is right.
     CutProofWrong,
 }
@@ -187,12 +191,13 @@ impl Log {
         let retention = if permanent { wire::Retention::Permanent } else { wire::Retention::Traffic6Months };
         let mut lists: Vec<Bytes> = self.lists.iter().map(|list| list.sha256().into()).collect();
         lists.sort();
+        let ruling = if self.tells(Lie::OldRuling) { self.covenants[0].clone() } else { self.covenant() };
         wire::Record {
             format: 1,
             index: self.size(),
             time: Some((self.now)().into()),
             audience: Some(wire::Audience { of: Some(audience) }),
-            covenant_digest: self.covenant().digest().into(),
+            covenant_digest: ruling.digest().into(),
             crl_sha256: lists,
             retention: retention.into(),
             mailbox,
@@ -254,6 +259,21 @@ impl Log {
         }
     }
 
+    /// The place of an address's next record in a conversation.
+    fn place_in(&self, id: &str, address: Address) -> wire::ConversationPlace {
+        let of = wire::audience::Of::Address(address.into());
+        let last = self
+            .records()
+            .filter(|(_, record)| record.audience.as_ref().unwrap().of.as_ref() == Some(&of))
+            .filter_map(|(index, record)| record.conversation.map(|place| (index, place)))
+            .filter(|(_, place)| place.id == id)
+            .last();
+        let (number, previous_index, previous_commitment) = last.map_or((1, 0, Bytes::new()), |(index, place)| {
+            (place.number + 1, index, self.leaves[usize::try_from(index).unwrap()].commitment.into())
+        });
+        wire::ConversationPlace { id: id.to_owned(), number, previous_index, previous_commitment }
+    }
+
     /// The records of a mailbox, by index.
     pub(crate) fn mailbox(&self, address: Address) -> Vec<(u64, wire::MailboxPlace)> {
         let of = wire::audience::Of::Address(address.into());
@@ -279,12 +299,14 @@ impl Log {
         }
         let signer = item.signer().address;
         let own = wire::audience::Of::Address(signer.into());
+        let mut conversation = None;
         let (about, audience, to): (_, _, Vec<(Address, String)>) = match item.payload() {
             Payload::Signal(signal) => {
                 signal
                     .check_beside(&request.sealed_content, &request.wrapped_keys)
                     .map_err(|bad| refused(bad.to_string()))?;
                 let header = &signal.header;
+                conversation = Some(header.conversation.to_string());
                 let to = match self.covenant().permit(header) {
                     Ok(permit) => permit.recipients.into_iter().map(|to| (to.address, to.rule_id)).collect(),
                     Err(no) => return Err(Status::failed_precondition(no.to_string())),
@@ -301,7 +323,11 @@ impl Log {
                 let signal =
                     self.acceptance_of(&answer.item_digest).ok_or_else(|| Status::not_found("no such signal"))?;
                 let sent = self.leaves[usize::try_from(signal).unwrap()].item.clone().unwrap().item.unwrap();
-                let sender = Item::parse(sent, &self.origin).unwrap().signer().address;
+                let sent = Item::parse(sent, &self.origin).unwrap();
+                let sender = sent.signer().address;
+                if let Payload::Signal(signal) = sent.payload() {
+                    conversation = Some(signal.header.conversation.to_string());
+                }
                 let about = wire::AboutAnswer { code: answer.code.into(), consignment_index: signal + 1, late: false };
                 (wire::submission_acceptance::About::Answer(about), own, vec![(sender, "answer".into())])
             }
@@ -327,6 +353,15 @@ impl Log {
             let mut record = self.record(wire::audience::Of::Address((*to).into()), Some(self.place(*to)), event);
             record.index = at;
             record.time = now;
+            record.conversation = conversation.as_ref().map(|id| match self.tells(Lie::ForeignConversation) {
+                false => self.place_in(id, *to),
+                true => wire::ConversationPlace {
+                    id: "01a0a0a0-0000-7000-8000-000000000002".into(),
+                    number: 2,
+                    previous_index: 0,
+                    previous_commitment: self.leaves[0].commitment.into(),
+                },
+            });
             consignments.push(Self::seal(&record));
         }
         let addressees =
@@ -344,6 +379,7 @@ impl Log {
         };
         let mut record = self.record(audience, None, Event::SubmissionAcceptance(accepted));
         record.time = now;
+        record.conversation = conversation.as_ref().map(|id| self.place_in(id, signer));
         let mut acceptance = Self::seal(&record);
         acceptance.item = Some(request);
         self.leaves.push(acceptance);
