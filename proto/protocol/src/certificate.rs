@@ -151,7 +151,8 @@ impl SigningCertificate {
     /// Returns whether its dates allow its use at this time; asked at every use, since chains are verified only once.
     #[must_use]
     pub fn is_valid_at(&self, at: Timestamp) -> bool {
-        self.0.not_before <= at && at <= self.0.not_after
+        // Certificates know no part of a second: the last one counts to its end, as where a chain is verified.
+        self.0.not_before <= at && at.millis() / 1000 <= self.0.not_after.millis() / 1000
     }
 
     /// Returns the bytes.
@@ -174,6 +175,15 @@ fn parse_certificate(der: &[u8]) -> Result<X509Certificate<'_>, BadCertificate> 
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) | Err(_) => Err(BadCertificate::Malformed),
     }
+}
+
+/// Says whether an authority's keyUsage, if it has one, lets it sign certificates.
+fn may_sign_certificates(der: &[u8]) -> bool {
+    let usage = |certificate: X509Certificate<'_>| match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_) => false,
+    };
+    parse_certificate(der).is_ok_and(usage)
 }
 
 /// Finds the one serialNumber of a subject. A second one, whatever it holds, would let two readers see two
@@ -277,6 +287,11 @@ impl Chain {
         let path = leaf
             .verify_for_usage(ALGORITHMS, &anchors, &above, time, AnyPurpose, Some(revocation), None)
             .map_err(BadChain::from_webpki)?;
+
+        // RFC 5280, 6.1.4(n), which that library leaves to its caller.
+        if !path.intermediate_certificates().all(|authority| may_sign_certificates(&authority.der())) {
+            return Err(BadChain::Invalid);
+        }
 
         let issuers = path.intermediate_certificates().map(webpki::Cert::issuer);
         let issuers: Vec<&[u8]> = issuers.chain([path.end_entity().issuer()]).collect();

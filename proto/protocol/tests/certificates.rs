@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
@@ -109,6 +109,10 @@ impl World {
 
     fn chain(&self) -> Chain {
         Chain::parse(&[self.leaf.der.clone(), self.issuing.der.clone()], false).unwrap()
+    }
+
+    fn leaf_end(&self) -> Timestamp {
+        self.chain().leaf.not_after()
     }
 
     fn crls(&self) -> [Crl; 2] {
@@ -245,6 +249,76 @@ fn an_agency_cannot_issue_and_an_authority_cannot_sign() {
     let authority = world.issuing.issue(authority);
     let chain = Chain::parse(&[authority.der, world.issuing.der.clone()], false).unwrap();
     assert_eq!(refused(&chain, &world.roots(&[]), &world.crls(), now()), BadChain::Invalid);
+}
+
+/// What a chain through an authority that was issued so is worth, all else being right.
+fn through(authority: CertificateParams, leaf: CertificateParams) -> Result<(), BadChain> {
+    let root = Issued::root("root");
+    let issuing = root.issue(authority);
+    let leaf = issuing.issue(leaf);
+    let chain = Chain::parse(&[leaf.der, issuing.der.clone()], false).unwrap();
+    let crls = [root.crl(1, &[]), issuing.crl(1, &[])].map(|crl| Crl::parse(crl).unwrap());
+    let roots = [wire::Root { der: root.der, oins: vec![] }];
+    chain.verify(&roots, &crls, now()).map(|_| ())
+}
+
+#[test]
+fn an_authority_signs_certificates_only_if_its_key_usage_says_so() {
+    assert_eq!(through(authority("issuing"), signing("agency")), Ok(()));
+    let with = |usages: &[KeyUsagePurpose]| {
+        let mut params = authority("issuing");
+        params.key_usages = usages.to_vec();
+        through(params, signing("agency"))
+    };
+    let lists = KeyUsagePurpose::CrlSign;
+    assert_eq!(with(&[lists, KeyUsagePurpose::DigitalSignature]), Err(BadChain::Invalid));
+    assert_eq!(with(&[]), Ok(()), "an authority without the extension may do both");
+}
+
+#[test]
+fn a_chain_is_no_longer_than_its_authorities_allow() {
+    let world = World::new();
+    let below = |constraint| {
+        let mut params = authority("upper");
+        params.is_ca = IsCa::Ca(constraint);
+        let upper = world.root.issue(params);
+        let lower = upper.issue(authority("lower"));
+        let leaf = lower.issue(signing("agency"));
+        let chain = Chain::parse(&[leaf.der, lower.der.clone(), upper.der.clone()], false).unwrap();
+        let crls = [world.root.crl(1, &[]), upper.crl(1, &[]), lower.crl(1, &[])].map(|crl| Crl::parse(crl).unwrap());
+        chain.verify(&world.roots(&[]), &crls, now()).map(|_| ())
+    };
+    assert_eq!(below(BasicConstraints::Constrained(1)), Ok(()));
+    assert_eq!(below(BasicConstraints::Constrained(0)), Err(BadChain::Invalid));
+}
+
+#[test]
+fn a_critical_extension_that_nobody_knows_is_refused_wherever_it_stands() {
+    let unknown = |critical| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        extension.set_criticality(critical);
+        extension
+    };
+    for critical in [true, false] {
+        let (mut above, mut leaf) = (authority("issuing"), signing("agency"));
+        above.custom_extensions.push(unknown(critical));
+        let expected = if critical { Err(BadChain::Invalid) } else { Ok(()) };
+        assert_eq!(through(above, signing("agency")), expected);
+        leaf.custom_extensions.push(unknown(critical));
+        assert_eq!(through(authority("issuing"), leaf), expected);
+    }
+}
+
+#[test]
+fn a_certificate_is_valid_to_the_end_of_its_last_second() {
+    let world = World::new();
+    let (roots, crls) = (world.roots(&[]), world.crls());
+    let end = world.leaf_end();
+    for (millis, valid) in [(0, true), (999, true), (1_000, false)] {
+        let at = end + std::time::Duration::from_millis(millis);
+        assert_eq!(world.chain().leaf.is_valid_at(at), valid, "{millis} ms");
+        assert_eq!(world.chain().verify(&roots, &crls, at).is_ok(), valid, "{millis} ms");
+    }
 }
 
 #[test]
