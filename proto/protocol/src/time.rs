@@ -107,6 +107,16 @@ impl TryFrom<&prost_types::Timestamp> for Timestamp {
     }
 }
 
+/// Reads a day of the calendar, written `YYYY-MM-DD` and in no other way that ISO 8601 knows; `None` unless it exists.
+pub(crate) fn parse_day(text: &str) -> Option<jiff::civil::Date> {
+    let bytes = text.as_bytes();
+    let is_right = |(at, byte): (usize, &u8)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() };
+    if bytes.len() != 10 || !bytes.iter().enumerate().all(is_right) {
+        return None;
+    }
+    jiff::civil::Date::new(text[..4].parse().ok()?, text[5..7].parse().ok()?, text[8..].parse().ok()?).ok()
+}
+
 /// The time is not whole milliseconds within 2020–2100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a time must be whole milliseconds from 2020-01-01 up to 2100-01-01")]

@@ -4,7 +4,7 @@
 //! [`FAULTS_MAX`] and never holds a word longer than a line. Which field has which bound is said by the part it is in.
 
 use super::{Codes, FAULTS_MAX, FieldFault, bsn_within};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, parse_day};
 
 /// Longest word on what is wrong, in characters.
 const WRONG_CHARS_MAX: usize = 200;
@@ -104,8 +104,7 @@ impl Check<'_> {
 
     pub(super) fn date(&mut self, at: &str, text: &str, month_suffices: bool) {
         let full = if month_suffices && text.len() == 7 { format!("{text}-01") } else { text.to_owned() };
-        let right = full.len() == 10 && full.parse::<jiff::civil::Date>().is_ok();
-        if !right {
+        if parse_day(&full).is_none() {
             let form = if month_suffices { "YYYY-MM-DD or YYYY-MM" } else { "YYYY-MM-DD" };
             self.fault(at, if text.is_empty() { "missing" } else { "no date" }, form);
         }

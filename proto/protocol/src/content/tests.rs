@@ -150,7 +150,28 @@ fn dates_exist_and_periods_run_forward() {
         from: from.into(),
         until: until.into(),
     };
-    check_faults(|content| content.measures = vec![measure("2026-02-30", "")], &["measures[0].from"]);
+    for none in [
+        "2025-02-29",
+        "2026-02-30",
+        "2026-13-01",
+        "2026-00-01",
+        "2026-01-00",
+        "2026-1-01",
+        "20260228",
+        "2026-02-28Z",
+        "2026-W09-6",
+        "2026/02/28",
+        "2026-02-28 ",
+        "-026-02-28",
+        "+026-02-28",
+        "２026-02-2",
+        "28-02-2026",
+        "2026-02",
+        "",
+    ] {
+        check_faults(|content| content.measures = vec![measure(none, "")], &["measures[0].from"]);
+    }
+    check_faults(|content| content.measures = vec![measure("2024-02-29", "")], &[]);
     check_faults(|content| content.measures = vec![measure("2026-02-28", "2026-02-27")], &["measures[0].until"]);
     check_faults(|content| content.measures = vec![measure("2026-02-28", "2027-02-28")], &[]);
 }

@@ -9,7 +9,7 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, ZonedDateTime};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, parse_day};
 
 /// Longest duration of a clock in days: ten years, far beyond any owed step, and small enough for every calendar sum.
 const CLOCK_DAYS_MAX: i64 = 3_660;
@@ -17,17 +17,7 @@ const CLOCK_DAYS_MAX: i64 = 3_660;
 /// Returns the milliseconds since 1970 at which a day begins in Europe/Amsterdam, or `None` unless it is written
 /// `YYYY-MM-DD` and exists. The day may lie before 2020: a merger of municipalities may be older than the exchange.
 pub(super) fn day_start(day: &str) -> Option<i64> {
-    let bytes = day.as_bytes();
-    let shaped = bytes.len() == 10
-        && bytes
-            .iter()
-            .enumerate()
-            .all(|(i, byte)| if i == 4 || i == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
-    if !shaped {
-        return None;
-    }
-    let date = Date::new(day[..4].parse().ok()?, day[5..7].parse().ok()?, day[8..].parse().ok()?).ok()?;
-    Some(date_start(date)?.timestamp().as_millisecond())
+    Some(date_start(parse_day(day)?)?.timestamp().as_millisecond())
 }
 
 /// How long a clock runs.
