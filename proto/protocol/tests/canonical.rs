@@ -258,6 +258,96 @@ fn a_fault_is_named_by_its_path() {
     );
 }
 
+#[test]
+fn a_fault_in_a_list_is_named_by_the_list() {
+    let field = |name: &str| schema().fields("SignalHeader").iter().find(|field| field["name"] == name).unwrap();
+    let good = schema().full("Recipient");
+    let with = |name: &'static str, values: &[&[u8]]| {
+        schema().build("SignalHeader", |other, written| {
+            let list = || values.iter().flat_map(|value| field_bytes(field(name), value)).collect();
+            Some(if other["name"] == name { list() } else { written })
+        })
+    };
+    let spoilt = |from: &[u8], to: &[u8]| {
+        let at = good.windows(from.len()).position(|window| window == from).unwrap();
+        [&good[..at], to, &good[at + from.len()..]].concat()
+    };
+    let no_function = spoilt(b"\x10\x01", b"\x10\x7f");
+    let unknown = spoilt(b"\x10\x01", b"\x30\x01");
+    let header = with("recipients", &[&good, &good, &no_function]);
+    refused("SignalHeader", header, Reason::Enum, "recipients.address.function");
+    let header = with("recipients", &[&good, &unknown, &good]);
+    refused("SignalHeader", header, Reason::UnknownField, "recipients.address.6");
+    refused("SignalHeader", with("recipients", &[&good, b""]), Reason::Missing, "recipients.address");
+    refused("SignalHeader", with("handling", &[&[1, 99]]), Reason::Enum, "handling");
+    let proof = |sizes: [usize; 2]| {
+        schema().build("Receipt", |other, written| {
+            let list = || sizes.iter().flat_map(|size| field_bytes(other, &vec![7; *size])).collect();
+            Some(if other["name"] == "proof" { list() } else { written })
+        })
+    };
+    assert!(decode("Receipt", proof([32, 32])).is_ok());
+    refused("Receipt", proof([32, 31]), Reason::Length, "proof");
+    refused("Receipt", proof([0, 32]), Reason::Length, "proof");
+}
+
+#[test]
+fn a_message_is_written_in_one_way_and_every_other_is_refused() {
+    // Address { oin "text", function 1 }
+    let good = b"\x0a\x04text\x10\x01";
+    assert_eq!(decode("Address", good.to_vec()).unwrap(), good);
+    let not_canonical: &[(&[u8], &str)] = &[
+        (b"\x10\x01\x0a\x04text", "fields in another order"),
+        (b"\x0a\x04text\x10\x01\x10\x01", "a field twice"),
+        (b"\x0a\x04else\x0a\x04text\x10\x01", "text twice, of which the last counts"),
+        (b"\x8a\x00\x04text\x10\x01", "an over-long key"),
+        (b"\x0a\x84\x00text\x10\x01", "an over-long length"),
+        (b"\x0a\x04text\x10\x81\x00", "an over-long number"),
+        (b"\x0a\x04text\x10\x81\x80\x80\x80\x80\x80\x80\x80\x80\x00", "a number in ten bytes"),
+        (b"\x0a\x04text\x10\x81\x80\x80\x80\x10", "a number beyond 32 bits that is cut to one that is known"),
+        (b"\x0a\x04text\x10\x00\x10\x01", "a 0 that is written, and then not"),
+    ];
+    for (bytes, what) in not_canonical {
+        assert_eq!(decode("Address", bytes.to_vec()).unwrap_err().reason, Reason::NotCanonical, "{what}");
+    }
+    let undecodable: &[(&[u8], &str)] = &[
+        (b"\x08\x04", "text as a number"),
+        (b"\x0a\x04text\x12\x01\x01", "a number as text"),
+        (b"\x0a\x04text\x15\x01\x00\x00\x00", "a number of four bytes"),
+        (b"\x0a\x04text\x11\x01\x00\x00\x00\x00\x00\x00\x00", "a number of eight bytes"),
+        (b"\x0b\x0c\x0a\x04text\x10\x01", "a group"),
+        (b"\x0a\x05text", "text that is longer than the message"),
+        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01text", "text of 2^64 - 1 bytes"),
+        (b"\x0a\x04text\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "a number of more than 64 bits"),
+        (b"\x0a\x04text\x10\x81\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00", "a number in eleven bytes"),
+        (b"\x0a\x04text\x10", "a number without an end"),
+        (b"\x02\x01a\x0a\x04text\x10\x01", "a field with number 0"),
+        (b"\x0a\x04te\xc0\x80\x10\x01", "text that is no UTF-8"),
+        (b"\x0a\x04t\xed\xa0\x80\x10\x01", "half a surrogate pair"),
+    ];
+    for (bytes, what) in undecodable {
+        assert_eq!(decode("Address", bytes.to_vec()).unwrap_err().reason, Reason::Undecodable, "{what}");
+    }
+    let enums: &[(&[u8], &str)] = &[
+        (b"\x0a\x04text\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "-1"),
+        (b"\x0a\x04text\x10\xff\xff\xff\xff\x07", "2^31 - 1"),
+        (b"\x0a\x04text", "0, which is not written"),
+    ];
+    for (bytes, what) in enums {
+        assert_eq!(decode("Address", bytes.to_vec()).unwrap_err().reason, Reason::Enum, "{what}");
+    }
+    // That 0 is written where it could be left out, and the lists of codes one by one.
+    let zero = b"\x0a\x04text\x10\x00".to_vec();
+    assert_eq!(decode("Address", zero).unwrap_err().reason, Reason::NotCanonical);
+    let handling = schema().fields("SignalHeader").iter().find(|field| field["name"] == "handling").unwrap();
+    let unpacked = schema().build("SignalHeader", |other, written| {
+        let number = handling["number"].as_u64().unwrap();
+        let each = || [varint(number << 3), varint(1), varint(number << 3), varint(2)].concat();
+        Some(if other == handling { each() } else { written })
+    });
+    refused("SignalHeader", unpacked, Reason::NotCanonical, "");
+}
+
 /// Good messages of the second implementation, to be spoilt.
 fn good() -> &'static [(String, Vec<u8>)] {
     static GOOD: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
