@@ -274,6 +274,7 @@ const TABLE: &[Row] = &[
     ),
     no("KEY_WINDOW", "signed_at must lie in the key statement's sealing window, and expires not after its open_until"),
     no("KEY_SERIAL", "the key statement's serial is not the next of this address"),
+    no("KEY_NOT_MADE", "the signer has made no key statement of this serial"),
     no("KEY_PREVIOUS", "previous_digest is not the digest of this address's last key statement"),
     later(
         "KEY_MAX",

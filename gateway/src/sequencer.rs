@@ -6,7 +6,9 @@
 //! finds out what was kept. Between batches, when all that it knows is durable, it also tells what stands in a mailbox.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -80,6 +82,36 @@ pub struct Newest {
     pub checkpoint: Bytes,
 }
 
+/// Becomes what became of a command.
+#[must_use = "nothing is promised before this resolves"]
+pub struct Reply(Waiting);
+
+enum Waiting {
+    For(oneshot::Receiver<Outcome>),
+    Over(Outcome),
+}
+
+impl Reply {
+    /// Waits until the outcome is here, without taking it: whoever gives up waiting loses nothing.
+    pub async fn arrived(&mut self) {
+        if let Waiting::For(answer) = &mut self.0 {
+            let outcome = answer.await.unwrap_or(Outcome::Stopped);
+            self.0 = Waiting::Over(outcome);
+        }
+    }
+}
+
+impl Future for Reply {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        match &mut self.0 {
+            Waiting::For(answer) => Pin::new(answer).poll(context).map(|told| told.unwrap_or(Outcome::Stopped)),
+            Waiting::Over(outcome) => Poll::Ready(outcome.clone()),
+        }
+    }
+}
+
 /// Takes commands. Cheap to clone.
 #[derive(Clone)]
 pub struct Sequencer {
@@ -105,21 +137,15 @@ struct HeadAsked {
 }
 
 impl Sequencer {
-    /// Proposes a command. It is in the queue when this returns, and is decided also if the future is dropped.
-    pub fn submit(
-        &self,
-        command: Command,
-        blobs: Vec<(BlobKind, Bytes)>,
-    ) -> impl Future<Output = Outcome> + Send + use<> {
+    /// Proposes a command. It is in the queue when this returns, behind all that were proposed before, and is decided also
+    /// if the reply is dropped.
+    pub fn submit(&self, command: Command, blobs: Vec<(BlobKind, Bytes)>) -> Reply {
         let bytes = COMMAND_BYTES + blobs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let (reply, answer) = oneshot::channel();
-        let queued = self.intake.offer(Ask::Propose(Box::new(Proposal { command, blobs, reply })), bytes);
-        async move {
-            match queued {
-                Ok(()) => answer.await.unwrap_or(Outcome::Stopped),
-                Err(Unqueued::Full(_)) => Outcome::Busy,
-                Err(Unqueued::Closed(_)) => Outcome::Stopped,
-            }
+        match self.intake.offer(Ask::Propose(Box::new(Proposal { command, blobs, reply })), bytes) {
+            Ok(()) => Reply(Waiting::For(answer)),
+            Err(Unqueued::Full(_)) => Reply(Waiting::Over(Outcome::Busy)),
+            Err(Unqueued::Closed(_)) => Reply(Waiting::Over(Outcome::Stopped)),
         }
     }
 

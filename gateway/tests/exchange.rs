@@ -115,7 +115,7 @@ async fn nobody_names_a_key_statement_of_its_own_that_it_never_made() {
         police.finish(&draft)
     };
     for out_of_reach in [2, u64::MAX] {
-        refused(police.submit(naming(out_of_reach)).await, Code::FailedPrecondition, "KEY_SERIAL");
+        refused(police.submit(naming(out_of_reach)).await, Code::FailedPrecondition, "KEY_NOT_MADE");
     }
     police.submit(naming(1)).await.unwrap();
     hub.stop().await;

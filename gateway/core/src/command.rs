@@ -70,6 +70,8 @@ pub struct Submission {
     pub digest: Digest,
     /// When it was signed.
     pub signed_at: Timestamp,
+    /// The serial that it gives as its signer's newest key statement's.
+    pub key_serial: u64,
     /// Digest of the covenant by which it was judged.
     pub permit_covenant: Digest,
     /// The revocation lists that the signer's chain was judged by.

@@ -149,10 +149,25 @@ fn judge(mut draft: Draft<'_>, submission: &Submission) -> Result<Decision, Refu
     draft.crls.sort_unstable();
     draft.crls.dedup();
     match &submission.what {
-        Submitted::Signal(signal) => accept_signal(draft, submission, signal),
-        Submitted::Answer(answer) => accept_answer(draft, submission, answer),
+        Submitted::Signal(signal) => {
+            names_a_key_of_its_own(&draft, submission)?;
+            accept_signal(draft, submission, signal)
+        }
+        Submitted::Answer(answer) => {
+            names_a_key_of_its_own(&draft, submission)?;
+            accept_answer(draft, submission, answer)
+        }
+        // It names the serial before its own, which is asked together with that.
         Submitted::KeyStatement(statement) => accept_key_statement(draft, submission, statement),
     }
+}
+
+/// Asks whether the signer has made the key statement that it calls its newest: peers never seal to an older one after
+/// reading this, so that a number out of reach would shut the address off for good. Asked here and not at the door,
+/// because the statement may have come just before, in the same stream.
+fn names_a_key_of_its_own(draft: &Draft<'_>, submission: &Submission) -> Result<(), Refusal> {
+    let made = draft.state.key_statement(submission.signer).map_or(0, |keys| keys.serial);
+    if submission.key_serial > made { Err(Refusal::KeyNotMade) } else { Ok(()) }
 }
 
 fn accept_signal(draft: Draft<'_>, submission: &Submission, signal: &NewSignal) -> Result<Decision, Refusal> {

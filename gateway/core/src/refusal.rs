@@ -57,6 +57,9 @@ pub enum Refusal {
     /// A key statement's serial is not the next.
     #[error("the key statement's serial is not the next of this address")]
     KeySerial,
+    /// An item names a key statement of its own signer that was never made.
+    #[error("the signer has made no key statement of this serial")]
+    KeyNotMade,
     /// A key statement names another predecessor than the last.
     #[error("previous_digest is not the digest of this address's last key statement")]
     KeyPrevious,
@@ -100,7 +103,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, for tables and tests.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::AlreadyExists,
         Self::TooOld,
         Self::FromTheFuture,
@@ -118,6 +121,7 @@ impl Refusal {
         Self::KeySuperseded,
         Self::KeyWindow,
         Self::KeySerial,
+        Self::KeyNotMade,
         Self::KeyPrevious,
         Self::KeyMax,
         Self::DeliveryUnknown,
@@ -154,6 +158,7 @@ impl Refusal {
             Self::KeySuperseded => "KEY_SUPERSEDED",
             Self::KeyWindow => "KEY_WINDOW",
             Self::KeySerial => "KEY_SERIAL",
+            Self::KeyNotMade => "KEY_NOT_MADE",
             Self::KeyPrevious => "KEY_PREVIOUS",
             Self::KeyMax => "KEY_MAX",
             Self::DeliveryUnknown => "DELIVERY_UNKNOWN",

@@ -1,15 +1,13 @@
 //! `ExchangeService`: submitting, receiving, and looking at one's own items.
 //!
 //! Every call is made for one of the caller's own addresses; for any other, and for an object that is not the address's
-//! own, the answer is that there is none. The questions about a submission stand in `submit.rs`, a mailbox's reader in
-//! `receive.rs`.
+//! own, the answer is that there is none. The questions about a submission stand in `submit.rs`, their order in a stream
+//! in `submit_stream.rs`, a mailbox's reader in `receive.rs`.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::stream::{Stream, StreamExt, unfold};
-use prost::Message as _;
+use futures_util::stream::Stream;
 use seinpost_core::state::{Delivery, State};
 use seinpost_protocol::address::Address;
 use seinpost_protocol::digest::Digest;
@@ -20,16 +18,10 @@ use seinpost_protocol::wire::{self, DeliveryState, ItemDirection, SignalType};
 use seinpost_rpc::exchange_service_server::ExchangeService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Desk, caller, own_address, page, receive, submit};
+use super::{Desk, caller, own_address, page, receive, submit, submit_stream};
 use crate::accept::{ConnectInfo, Leaving};
 use crate::budget::Account;
-use crate::errors::{Refused, fault, with_reason};
-use crate::identity::Caller;
-
-/// Submissions of one stream that are under way at one time: enough to fill a batch while the one before is written.
-const PIPELINE: usize = 64;
-/// How long a submission stream may be silent.
-const STREAM_IDLE: Duration = Duration::from_secs(300);
+use crate::errors::{Refused, fault};
 
 /// The service.
 pub(super) struct Exchange(pub(super) Arc<Desk>);
@@ -40,8 +32,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl ExchangeService for Exchange {
     async fn submit(&self, request: Request<wire::SubmitRequest>) -> Result<Response<wire::SubmitResponse>, Status> {
         let caller = caller(&request)?;
-        let (_, submitted) = submit::submit(&self.0, &caller, request.into_inner()).await;
-        submitted.map(Response::new)
+        submit::submit(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     type SubmitStreamStream = Answers<wire::SubmitStreamResponse>;
@@ -53,20 +44,7 @@ impl ExchangeService for Exchange {
         let caller = caller(&request)?;
         let account = request.extensions().get::<Account>().cloned().unwrap_or_default();
         let leaving = leaving(&request)?;
-        let desk = self.0.clone();
-        let answers = incoming(request.into_inner(), leaving)
-            .map(move |incoming| {
-                let (desk, caller) = (desk.clone(), caller.clone());
-                // A task each, so that signatures are checked on all threads; in order again behind it.
-                async move {
-                    match incoming {
-                        Ok(request) => tokio::spawn(answer(desk, caller, request)).await.map_err(fault),
-                        Err(end) => Err(end),
-                    }
-                }
-            })
-            .buffered(PIPELINE)
-            .inspect(move |_| account.release_oldest());
+        let answers = submit_stream::answers(self.0.clone(), caller, account, request.into_inner(), leaving);
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -108,57 +86,6 @@ impl ExchangeService for Exchange {
         let next_page_token = last.map(|last| self.0.pages.token(&name, 0, last)).unwrap_or_default();
         Ok(Response::new(wire::ListItemsResponse { items, next_page_token }))
     }
-}
-
-/// Reads the submissions of a stream until it ends, dawdles, or the connection is asked to end.
-fn incoming(
-    stream: Streaming<wire::SubmitStreamRequest>,
-    leaving: Leaving,
-) -> impl Stream<Item = Result<wire::SubmitStreamRequest, Status>> + Send {
-    unfold(Some((stream, leaving)), |state| async move {
-        let (mut stream, mut leaving) = state?;
-        let next = tokio::select! {
-            next = tokio::time::timeout(STREAM_IDLE, stream.message()) => match next {
-                Ok(next) => next.map_err(with_reason),
-                Err(_) => Err(Refused::of("IDLE").into()),
-            },
-            () = leaving.wait() => Err(Refused::of("DRAINING").into()),
-        };
-        match next {
-            Ok(Some(request)) => Some((Ok(request), Some((stream, leaving)))),
-            Ok(None) => None,
-            // What was taken before is still answered; this is the last word.
-            Err(status) => Some((Err(status), None)),
-        }
-    })
-}
-
-/// Answers one submission of a stream: a bad one is refused in its place and does not end the stream.
-async fn answer(desk: Arc<Desk>, caller: Caller, request: wire::SubmitStreamRequest) -> wire::SubmitStreamResponse {
-    use wire::submit_stream_response::Result as Answer;
-    let Some(request) = request.submit else {
-        let refused = Status::from(Refused::of("FIELD").at("submit"));
-        return wire::SubmitStreamResponse {
-            item_id: String::new(),
-            result: Some(Answer::Refused(as_message(&refused))),
-        };
-    };
-    let (item_id, submitted) = submit::submit(&desk, &caller, request).await;
-    let result = match submitted {
-        Ok(accepted) => Answer::Accepted(accepted),
-        Err(refused) => Answer::Refused(as_message(&refused)),
-    };
-    wire::SubmitStreamResponse { item_id: item_id.map(|id| id.to_string()).unwrap_or_default(), result: Some(result) }
-}
-
-/// Writes a status as the message that Submit's own status carries.
-fn as_message(status: &Status) -> wire::google_rpc::Status {
-    let carried = wire::google_rpc::Status::decode(status.details());
-    carried.unwrap_or_else(|_| wire::google_rpc::Status {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Vec::new(),
-    })
 }
 
 fn leaving<T>(request: &Request<T>) -> Result<Leaving, Status> {

@@ -16,6 +16,7 @@ mod receive;
 mod seen;
 mod signers;
 mod submit;
+mod submit_stream;
 
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ use crate::identity::Caller;
 use crate::journal::BlobReader;
 use crate::log::LogSigner;
 use crate::mailbox::Mailboxes;
-use crate::sequencer::{Outcome, Sequencer};
+use crate::sequencer::{Outcome, Reply, Sequencer};
 use crate::store::Reader;
 use crate::tree::TreeMemory;
 
@@ -129,14 +130,13 @@ impl Desk {
         self.applied.state(ask)
     }
 
-    /// Records that a participant was refused by a rule; whether it was recorded changes nothing for the participant.
-    async fn record_refusal(&self, who: Address, refused: &Refused) {
-        if refused.is_recorded() {
+    /// Proposes to record that a participant was refused by a rule; `None` if such a refusal is not recorded.
+    fn record_refusal(&self, who: Address, refused: &Refused) -> Option<Reply> {
+        refused.is_recorded().then(|| {
             let reason = refused.reason().to_owned();
             let nearest_rule = refused.nearest_rule().map(str::to_owned);
-            let rejection = Rejection { who, reason, nearest_rule };
-            let _ = self.sequencer.submit(Command::Reject(rejection), Vec::new()).await;
-        }
+            self.sequencer.submit(Command::Reject(Rejection { who, reason, nearest_rule }), Vec::new())
+        })
     }
 
     /// Records that somebody of oversight looks, before anything is shown; if it cannot be recorded, nothing is.

@@ -29,10 +29,10 @@ use tracing::{info, warn};
 use super::receipts::Against;
 use super::signers::{self, Verified};
 use super::{Desk, outcome};
-use crate::commit::BlobKind;
+use crate::commit::{BlobKind, Durable};
 use crate::errors::{Refused, fault};
 use crate::identity::Caller;
-use crate::sequencer::Outcome;
+use crate::sequencer::{Outcome, Reply};
 
 /// How old an item may be; the core asks again with the time of the batch.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -46,55 +46,164 @@ const JUDGED_MAX: usize = 3;
 const EXCHANGED: [SignalType; 3] =
     [SignalType::ExploitationSignal, SignalType::Consultation, SignalType::ConsultationAdvice];
 
-/// Takes one submission through all questions; the receipt, or the first refusal, beside the item's id if it has one.
+/// Takes one submission through all questions; the receipt, or the first refusal.
 pub(super) async fn submit(
     desk: &Arc<Desk>,
     caller: &Caller,
     request: wire::SubmitRequest,
-) -> (Option<ItemId>, Result<wire::SubmitResponse, Status>) {
+) -> Result<wire::SubmitResponse, Status> {
+    judge(desk, caller, request).await.propose(desk).answer(desk).await
+}
+
+/// Asks all that is asked before the core is: much work, which submissions of one stream may have done at one time.
+pub(super) async fn judge(desk: &Arc<Desk>, caller: &Caller, request: wire::SubmitRequest) -> Judged {
     let pin = request.seen_size;
     match Parsed::read(request, &desk.origin) {
-        Ok(parsed) => (Some(parsed.item.signer().item_id), take(desk, caller, parsed, pin).await),
-        Err(refused) => (None, Err(refused.into())),
+        Ok(parsed) => {
+            let item_id = Some(parsed.item.signer().item_id);
+            let verdict = first_verdict(desk, caller, parsed, pin).await.unwrap_or_else(Verdict::bad);
+            Judged { item_id, pin, verdict }
+        }
+        Err(bad) => Judged::bad(bad),
     }
 }
 
-async fn take(desk: &Arc<Desk>, caller: &Caller, parsed: Parsed, pin: u64) -> Result<wire::SubmitResponse, Status> {
-    let own = parsed.by(caller)?;
-    let fresh = match own.known(desk) {
+async fn first_verdict(desk: &Arc<Desk>, caller: &Caller, parsed: Parsed, pin: u64) -> Result<Verdict, Status> {
+    let fresh = match parsed.by(caller)?.known(desk) {
         Known::Fresh(fresh) => fresh,
-        Known::Recorded(index) => return recorded(desk, index, pin).await,
+        Known::Recorded(index) => return Ok(Verdict::Answered(recorded(desk, index, pin).await)),
         Known::OtherBytes(own) => return Err(own.taken_id(desk).await),
     };
-    let mut timely = fresh.timely(desk.time_for_intake()?)?;
-    for _ in 0..JUDGED_MAX {
-        let covenant = desk.covenants.ruling(desk.now());
-        let signed = timely.certified(desk, covenant).await?.signed()?;
-        let signer = signed.signer();
-        let permitted = match signed.linked(desk)?.permitted(desk).await {
-            Ok(permitted) => permitted,
-            Err(refused) => {
-                desk.record_refusal(signer, &refused).await;
-                return Err(refused.into());
+    fresh.timely(desk.time_for_intake()?)?.verdict(desk).await
+}
+
+/// A submission that was asked all that is asked before the core is.
+pub(super) struct Judged {
+    item_id: Option<ItemId>,
+    pin: u64,
+    verdict: Verdict,
+}
+
+/// What came of the questions.
+enum Verdict {
+    /// It was recorded before, or is bad by itself.
+    Answered(Result<wire::SubmitResponse, Status>),
+    /// A rule refuses it to its signer.
+    Refused(Address, Refused),
+    /// It goes to the core.
+    Permitted(Box<Permitted>),
+}
+
+impl Verdict {
+    fn bad(bad: impl Into<Status>) -> Self {
+        Self::Answered(Err(bad.into()))
+    }
+
+    /// Puts into the sequencer's queue what is to be recorded.
+    fn propose(self, desk: &Desk) -> Awaited {
+        match self {
+            Self::Answered(answer) => Awaited::Nothing(answer),
+            Self::Refused(signer, refused) => match desk.record_refusal(signer, &refused) {
+                Some(reply) => Awaited::Refusal(reply, refused),
+                None => Awaited::Nothing(Err(refused.into())),
+            },
+            Self::Permitted(permitted) => {
+                let (command, blobs, linked) = permitted.proposal();
+                Awaited::Decision(desk.sequencer.submit(command, blobs), Box::new(linked))
             }
-        };
-        let (command, blobs) = permitted.proposal();
-        match desk.sequencer.submit(command, blobs).await {
-            Outcome::Recorded { durable, index } => {
-                info!(item = %permitted.digest(), agency = %signer.oin, index, "accepted");
-                desk.seen.went_out(durable.size(), &durable.checkpoint);
-                let against = Against::commit(desk.tree.clone(), &durable);
-                let entry = usize::try_from(index - durable.base).ok().and_then(|place| durable.entries.get(place));
-                let entry = entry.ok_or_else(|| fault("an acceptance lies outside of its commit"))?;
-                let receipt = Some(against.receipt(index, entry)?);
-                return Ok(wire::SubmitResponse { receipt, consistency: against.consistency(pin) });
-            }
-            Outcome::Already { index } => return recorded(desk, index, pin).await,
-            Outcome::Refused(Refusal::PermitStale) => timely = permitted.judge_anew(),
-            other => return Err(outcome::refused(other)),
         }
     }
-    Err(Refused::of("PERMIT_STALE").into())
+}
+
+impl Judged {
+    /// Judges what is no item at all.
+    pub(super) fn bad(bad: Refused) -> Self {
+        Self { item_id: None, pin: 0, verdict: Verdict::bad(bad) }
+    }
+
+    /// Returns the covenant by which it was permitted, if it was.
+    pub(super) fn covenant(&self) -> Option<Digest> {
+        match &self.verdict {
+            Verdict::Permitted(permitted) => Some(permitted.linked.0.covenant.digest()),
+            Verdict::Answered(_) | Verdict::Refused(..) => None,
+        }
+    }
+
+    /// Puts it into the sequencer's queue, before this returns: the order of these calls is the order of the decisions.
+    pub(super) fn propose(self, desk: &Desk) -> Proposed {
+        Proposed { item_id: self.item_id, pin: self.pin, awaited: self.verdict.propose(desk) }
+    }
+}
+
+/// A submission whose answer is on its way.
+pub(super) struct Proposed {
+    item_id: Option<ItemId>,
+    pin: u64,
+    awaited: Awaited,
+}
+
+/// What an answer waits for.
+enum Awaited {
+    Nothing(Result<wire::SubmitResponse, Status>),
+    /// That a refusal is recorded. Whether it was changes nothing for whoever is refused.
+    Refusal(Reply, Refused),
+    /// That the core decides, and the journal has it.
+    Decision(Reply, Box<Linked>),
+}
+
+impl Proposed {
+    /// Returns the item's id, if it could be read.
+    pub(super) fn item_id(&self) -> Option<ItemId> {
+        self.item_id
+    }
+
+    /// Waits until it was decided; whoever gives up waiting loses nothing.
+    pub(super) async fn decided(&mut self) {
+        match &mut self.awaited {
+            Awaited::Nothing(_) => {}
+            Awaited::Refusal(reply, _) | Awaited::Decision(reply, _) => reply.arrived().await,
+        }
+    }
+
+    /// Answers it: with the receipt, cut from the shared commit, or with its refusal.
+    pub(super) async fn answer(self, desk: &Arc<Desk>) -> Result<wire::SubmitResponse, Status> {
+        let Self { pin, mut awaited, .. } = self;
+        let mut judged = 1;
+        loop {
+            let (reply, linked) = match awaited {
+                Awaited::Nothing(answer) => return answer,
+                Awaited::Refusal(reply, refused) => {
+                    let _ = reply.await;
+                    return Err(refused.into());
+                }
+                Awaited::Decision(reply, linked) => (reply, linked),
+            };
+            match reply.await {
+                Outcome::Recorded { durable, index } => {
+                    let Signed { item, .. } = &linked.0;
+                    info!(item = %item.digest(), agency = %item.signer().address.oin, index, "accepted");
+                    return accepted(desk, &durable, index, pin);
+                }
+                Outcome::Already { index } => return recorded(desk, index, pin).await,
+                Outcome::Refused(Refusal::PermitStale) if judged < JUDGED_MAX => {
+                    judged += 1;
+                    let verdict = linked.judge_anew().verdict(desk).await.unwrap_or_else(Verdict::bad);
+                    awaited = verdict.propose(desk);
+                }
+                other => return Err(outcome::refused(other)),
+            }
+        }
+    }
+}
+
+/// Cuts the receipt of an item from the commit that recorded it.
+fn accepted(desk: &Desk, durable: &Durable, index: u64, pin: u64) -> Result<wire::SubmitResponse, Status> {
+    desk.seen.went_out(durable.size(), &durable.checkpoint);
+    let against = Against::commit(desk.tree.clone(), durable);
+    let entry = usize::try_from(index - durable.base).ok().and_then(|place| durable.entries.get(place));
+    let entry = entry.ok_or_else(|| fault("an acceptance lies outside of its commit"))?;
+    let receipt = Some(against.receipt(index, entry)?);
+    Ok(wire::SubmitResponse { receipt, consistency: against.consistency(pin) })
 }
 
 /// Cuts the receipt of an item that was recorded before.
@@ -190,6 +299,17 @@ impl Fresh {
 struct Timely(Fresh);
 
 impl Timely {
+    /// Asks the rest by the covenant that rules now; an error is a message that is bad by itself.
+    async fn verdict(self, desk: &Arc<Desk>) -> Result<Verdict, Status> {
+        let covenant = desk.covenants.ruling(desk.now());
+        let signed = self.certified(desk, covenant).await?.signed()?;
+        let signer = signed.signer();
+        Ok(match signed.linked(desk)?.permitted(desk).await {
+            Ok(permitted) => Verdict::Permitted(Box::new(permitted)),
+            Err(refused) => Verdict::Refused(signer, refused),
+        })
+    }
+
     /// Finds the signer's certificate among the published, checks who vouches for it, and asks the covenant for its
     /// right to act.
     async fn certified(self, desk: &Arc<Desk>, covenant: Covenant) -> Result<Certified, Status> {
@@ -299,9 +419,6 @@ impl Linked {
             metrics::counter!("seinpost_unknown_covenants_total").increment(1);
             return Err(Refused::of("COVENANT_UNKNOWN").at("signer.covenant_digest"));
         }
-        if !matches!(item.payload(), Payload::KeyStatement(_)) {
-            self.names_a_key_of_its_own(desk).await?;
-        }
         let what = match item.payload() {
             Payload::Signal(signal) => {
                 let header = &signal.header;
@@ -346,30 +463,17 @@ impl Linked {
         Ok(Permitted { linked: self, what })
     }
 
-    /// Checks that the signer has made the key statement that it calls its newest: peers never seal to an older one after
-    /// reading this, so that a number out of reach would shut the address off for good.
-    async fn names_a_key_of_its_own(&self, desk: &Arc<Desk>) -> Result<(), Refused> {
-        let Signed { item, .. } = &self.0;
-        let (address, named) = (item.signer().address, item.signer().key_serial);
-        let made = || desk.state(|state| state.key_statement(address).map_or(0, |keys| keys.serial));
-        if named > made() {
-            // Made a moment ago, perhaps: durable, and not yet in the copy that is asked.
-            desk.caught_up().await.map_err(|_| Refused::of("INTERNAL"))?;
-            if named > made() {
-                let text = "the signer has made no key statement of this serial";
-                return Err(Refused::of("KEY_SERIAL").at("signer.key_serial").saying(text));
-            }
-        }
-        Ok(())
-    }
-
     /// Checks that an answer names the very delivery that its signer got: the signer saw that record and no other.
     async fn names_its_delivery(&self, desk: &Arc<Desk>, item: Digest, named: Digest) -> Result<(), Refused> {
         let signer = self.0.signer();
-        // Whoever read the delivery read it from what is applied, so there is nothing to wait for.
-        let Some(index) = desk.state(|state| state.delivery(item, signer).map(|delivery| delivery.index)) else {
-            return Err(Refused::of("DELIVERY_UNKNOWN").at("item_digest"));
-        };
+        let consigned = || desk.state(|state| state.delivery(item, signer).map(|delivery| delivery.index));
+        let mut index = consigned();
+        if index.is_none() {
+            // A sender of the same town hall may know it from its receipt: durable, and not yet in the copy that is asked.
+            desk.caught_up().await.map_err(|_| Refused::of("INTERNAL"))?;
+            index = consigned();
+        }
+        let index = index.ok_or_else(|| Refused::of("DELIVERY_UNKNOWN").at("item_digest"))?;
         let entry = desk.blocking(move |desk| desk.entry(index)).await;
         match entry {
             Ok(entry) if entry.commitment == named => Ok(()),
@@ -386,12 +490,8 @@ struct Permitted {
 }
 
 impl Permitted {
-    fn digest(&self) -> Digest {
-        self.linked.0.item.digest()
-    }
-
-    /// Returns the command and what is kept beside its record.
-    fn proposal(&self) -> (Command, Vec<(BlobKind, Bytes)>) {
+    /// Returns the command, what is kept beside its record, and the item, should it have to be judged anew.
+    fn proposal(self) -> (Command, Vec<(BlobKind, Bytes)>, Linked) {
         let Signed { item, beside, covenant, crls } = &self.linked.0;
         let signer = item.signer();
         let command = Command::Submit(Submission {
@@ -399,21 +499,24 @@ impl Permitted {
             item_id: signer.item_id,
             digest: item.digest(),
             signed_at: signer.signed_at,
+            key_serial: signer.key_serial,
             permit_covenant: covenant.digest(),
             crls: crls.clone(),
-            what: self.what.clone(),
+            what: self.what,
         });
         let mut blobs = vec![(BlobKind::Item, prost::Message::encode_to_vec(item.wire()).into())];
         if !beside.sealed_content.is_empty() {
             blobs.push((BlobKind::SealedContent, beside.sealed_content.clone()));
         }
         blobs.extend(beside.wrapped_keys.iter().map(|key| (BlobKind::WrappedKey, key.clone())));
-        (command, blobs)
+        (command, blobs, self.linked)
     }
+}
 
+impl Linked {
     /// Goes back to where the covenant is asked, because it changed.
     fn judge_anew(self) -> Timely {
-        let Signed { item, beside, .. } = self.linked.0;
+        let Signed { item, beside, .. } = self.0;
         Timely(Fresh(Own(Parsed { item: item.into_item(), beside })))
     }
 }

@@ -73,6 +73,7 @@ fn submission(name: &str, number: u64, signer: Address, what: impl FnOnce(ItemId
         item_id,
         digest: item_digest(name, number),
         signed_at: noon(),
+        key_serial: 0,
         permit_covenant: covenant_digest(),
         crls: Vec::new(),
         what: what(item_id),

@@ -266,6 +266,7 @@ fn submit(item: Item, what: Submitted) -> Step {
         item_id: item.id(),
         digest: item.digest(),
         signed_at: start(),
+        key_serial: 0,
         permit_covenant: covenant_digest(1),
         crls: vec![Digest::of(b"crl b"), Digest::of(b"crl a")],
         what,

@@ -2,6 +2,7 @@
 
 use seinpost_core::event::{About, Audience, Retention, What};
 use seinpost_core::refusal::Refusal;
+use seinpost_protocol::wire::AnswerCode;
 
 use crate::harness::*;
 
@@ -31,7 +32,7 @@ fn a_consigned_key_statement_waits_for_no_answer() {
     let story = given([]);
     assert_eq!(story.state().unanswered(SafeHome.address()).count(), 0);
     story
-        .when(answer(ANSWER, first_key(SafeHome), seinpost_protocol::wire::AnswerCode::DeliveredReadable).by(SafeHome))
+        .when(answer(ANSWER, first_key(SafeHome), AnswerCode::DeliveredReadable).by(SafeHome))
         .refused(Refusal::DeliveryUnknown, SafeHome);
 }
 
@@ -42,6 +43,20 @@ fn a_serial_is_the_next_one() {
             .when(second(0, 90, 120).serial(serial, Some(first_key(SafeHome))))
             .refused(Refusal::KeySerial, SafeHome);
     }
+}
+
+#[test]
+fn nobody_names_a_key_statement_of_its_own_that_it_never_made() {
+    let naming = |serial, step: Step| step.with(|submission| submission.key_serial = serial);
+    for out_of_reach in [2, u64::MAX] {
+        given([]).when(naming(out_of_reach, signal(SIGNAL).to([SafeHome]))).refused(Refusal::KeyNotMade, Police);
+        given([signal(SIGNAL).to([SafeHome])])
+            .when(naming(out_of_reach, answer(ANSWER, SIGNAL, AnswerCode::DeliveredReadable).by(SafeHome)))
+            .refused(Refusal::KeyNotMade, SafeHome);
+    }
+    given([key_statement(STATEMENT).of(Police).serial(2, Some(first_key(Police)))])
+        .when(naming(2, signal(SIGNAL).to([SafeHome])))
+        .then([accepted(SIGNAL).from(Police).to([SafeHome])]);
 }
 
 #[test]
