@@ -106,6 +106,7 @@ fn accepted(state: &mut State, event: &Event, item: Digest, item_id: ItemId, abo
                 open: u32::try_from(addressees.len()).unwrap_or(u32::MAX),
                 content_due: None,
             };
+            state.sent.insert((sender, item_id), item);
             state.signals.insert(item, signal);
         }
         About::Answer { code, consignment, late } => {
@@ -114,6 +115,7 @@ fn accepted(state: &mut State, event: &Event, item: Digest, item_id: ItemId, abo
                 delivery.answer = Some(answer);
                 let delivery = *delivery;
                 state.unanswered.remove(&(delivery.recipient, delivery.number));
+                state.waiting.remove(&delivery.index);
                 close(state, &delivery, event.time);
             }
         }
@@ -146,7 +148,10 @@ fn consigned(state: &mut State, event: &Event, item: Digest) {
         answer: None,
     };
     state.consignments.insert((item, recipient), event.index);
+    state.by_party.insert((delivery.sender, event.index));
+    state.by_party.insert((recipient, event.index));
     state.unanswered.insert((recipient, number), event.index);
+    state.waiting.insert(event.index);
     state.expiring.insert((signal.expires, event.index));
     state.deliveries.insert(event.index, delivery);
 }
@@ -249,13 +254,17 @@ fn forget(state: &mut State, time: Timestamp) {
     {
         let delivery = delivery.remove();
         state.consignments.remove(&(delivery.item, delivery.recipient));
+        state.by_party.remove(&(delivery.sender, delivery.index));
+        state.by_party.remove(&(delivery.recipient, delivery.index));
         state.unanswered.remove(&(delivery.recipient, delivery.number));
+        state.waiting.remove(&delivery.index);
         state.expiring.remove(&(delivery.expires, delivery.index));
         // All deliveries of a signal are of one time, so that it goes with the first of them.
-        if let Some(signal) = state.signals.remove(&delivery.item)
-            && let Some(due) = signal.content_due
-        {
-            state.content_due.remove(&(due, delivery.item));
+        if let Some(signal) = state.signals.remove(&delivery.item) {
+            state.sent.remove(&(signal.sender, signal.item_id));
+            if let Some(due) = signal.content_due {
+                state.content_due.remove(&(due, delivery.item));
+            }
         }
     }
 }

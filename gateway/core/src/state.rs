@@ -48,8 +48,14 @@ pub struct State {
     pub(crate) deliveries: BTreeMap<u64, Delivery>,
     /// (item digest, recipient) to the index of the consignment.
     pub(crate) consignments: BTreeMap<(Digest, Address), u64>,
+    /// (sender or recipient, index of the consignment), so that an address's own are listed without those of others.
+    pub(crate) by_party: BTreeSet<(Address, u64)>,
+    /// (sender, id) to the digest of a signal, for as long as its deliveries are remembered.
+    pub(crate) sent: BTreeMap<(Address, ItemId), Digest>,
     /// (recipient, mailbox number) to the index of the consignment, until answered.
     pub(crate) unanswered: BTreeMap<(Address, u64), u64>,
+    /// Indexes of those same consignments, for who looks at all recipients together.
+    pub(crate) waiting: BTreeSet<u64>,
     /// (expires, index of the consignment), until answered or expired.
     pub(crate) expiring: BTreeSet<(Timestamp, u64)>,
     pub(crate) conversations: BTreeMap<ItemId, Conversation>,
@@ -327,6 +333,12 @@ impl State {
         self.signals.get(&item)
     }
 
+    /// Returns the signal that an address sent under this id; longer than [`State::known`] does.
+    #[must_use]
+    pub fn sent(&self, sender: Address, item_id: ItemId) -> Option<&Signal> {
+        self.sent.get(&(sender, item_id)).and_then(|item| self.signals.get(item))
+    }
+
     /// Returns a signal's delivery to one recipient.
     #[must_use]
     pub fn delivery(&self, item: Digest, recipient: Address) -> Option<&Delivery> {
@@ -336,6 +348,23 @@ impl State {
     /// Returns all deliveries that are remembered, oldest first.
     pub fn deliveries(&self) -> impl DoubleEndedIterator<Item = &Delivery> {
         self.deliveries.values()
+    }
+
+    /// Returns the deliveries whose consignments stand before an index, newest first.
+    pub fn deliveries_before(&self, index: u64) -> impl Iterator<Item = &Delivery> {
+        self.deliveries.range(..index).rev().map(|(_, delivery)| delivery)
+    }
+
+    /// Returns the deliveries that an address sent or received and whose consignments stand before an index, newest first.
+    pub fn deliveries_by_party(&self, party: Address, before: u64) -> impl Iterator<Item = &Delivery> {
+        let own = self.by_party.range((party, 0)..(party, before)).rev();
+        own.filter_map(|(_, index)| self.deliveries.get(index))
+    }
+
+    /// Returns the deliveries without an answer whose consignments stand at an index or behind it, oldest first, those
+    /// that expired too.
+    pub fn waiting(&self, from: u64) -> impl Iterator<Item = &Delivery> {
+        self.waiting.range(from..).filter_map(|index| self.deliveries.get(index))
     }
 
     /// Returns a signal's deliveries, in the order of its recipients.

@@ -172,8 +172,7 @@ fn sent(state: &State, address: Address, id: ItemId) -> Option<u64> {
     if let Some((_, index)) = state.known(address, id) {
         return Some(index);
     }
-    let delivery = state.deliveries().find(|delivery| delivery.sender == address && delivery.item_id == id)?;
-    state.signal(delivery.item).map(|signal| signal.index)
+    state.sent(address, id).map(|signal| signal.index)
 }
 
 fn recipient_state(desk: &Desk, delivery: &Delivery) -> Result<wire::RecipientState, Status> {
@@ -207,20 +206,20 @@ impl Wanted {
         })
     }
 
+    /// Says whether a delivery of the address's own fits; from when on was asked before.
     fn fits(&self, delivery: &Delivery, address: Address) -> bool {
         let side = match self.direction {
-            ItemDirection::Unspecified => delivery.sender == address || delivery.recipient == address,
+            ItemDirection::Unspecified => true,
             ItemDirection::Sent => delivery.sender == address,
             ItemDirection::Received => delivery.recipient == address,
         };
         side && self.state.is_none_or(|state| state == delivery.state())
             && self.signal_type.is_none_or(|signal_type| signal_type == delivery.signal_type)
-            && self.after.is_none_or(|after| delivery.consigned_at >= after)
             && self.before.is_none_or(|before| delivery.consigned_at < before)
     }
 }
 
-/// Lists an address's signals, newest first, and the index of the last row if others follow.
+/// Lists an address's signals, newest first, and the index behind which the next page begins, if there may be one.
 fn list_items(
     state: &State,
     address: Address,
@@ -228,12 +227,11 @@ fn list_items(
     from: Option<u64>,
     rows: usize,
 ) -> (Vec<wire::ItemSummary>, Option<u64>) {
-    let own = state.deliveries().rev().filter(|delivery| from.is_none_or(|from| delivery.index < from));
-    let mut own = own.filter(|delivery| wanted.fits(delivery, address));
-    let page: Vec<&Delivery> = own.by_ref().take(rows).collect();
-    let more = own.next().is_some();
-    let last = page.last().filter(|_| more).map(|delivery| delivery.index);
-    (page.into_iter().map(|delivery| summary(delivery, address)).collect(), last)
+    let own = state.deliveries_by_party(address, from.unwrap_or(u64::MAX));
+    // The newest come first, and the time of records never falls.
+    let own = own.take_while(|delivery| wanted.after.is_none_or(|after| delivery.consigned_at >= after));
+    let (page, last) = page::take(own, rows, |delivery| wanted.fits(delivery, address));
+    (page.into_iter().map(|delivery| summary(delivery, address)).collect(), last.map(|last| last.index))
 }
 
 fn summary(delivery: &Delivery, address: Address) -> wire::ItemSummary {

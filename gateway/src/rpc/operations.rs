@@ -69,7 +69,7 @@ impl Lateness<'_> {
     }
 }
 
-/// Lists deliveries, and the place of the last row if others follow.
+/// Lists deliveries, and the place behind which the next page begins, if there may be one.
 fn list(
     state: &State,
     lateness: &Lateness<'_>,
@@ -78,23 +78,23 @@ fn list(
     from: Option<(u8, u64)>,
     rows: usize,
 ) -> (Vec<wire::DeliverySummary>, Option<(u8, u64)>) {
-    let waits = |delivery: &Delivery| delivery.answer.is_none();
     let (part, place) = from.map_or((WAITING, None), |(part, place)| (part, Some(place)));
-    let waiting = state
-        .deliveries()
-        .filter(|delivery| part == WAITING && waits(delivery) && place.is_none_or(|place| delivery.index > place))
-        .map(|delivery| (WAITING, delivery));
-    let done = state
-        .deliveries()
-        .rev()
-        .filter(|delivery| !waits(delivery) && (part == WAITING || place.is_none_or(|place| delivery.index < place)))
-        .map(|delivery| (DONE, delivery));
-    let mut fitting = waiting.chain(done).filter(|(_, delivery)| {
-        wanted.is_none_or(|wanted| wanted == delivery.state()) && (!late_only || lateness.is_late(delivery))
+    // Those that wait begin behind the place, and none is left of them once the page before had others.
+    let (waiting_from, done_before) = match (part, place) {
+        (WAITING, None) => (0, u64::MAX),
+        (WAITING, Some(place)) => (place.saturating_add(1), u64::MAX),
+        (_, place) => (u64::MAX, place.unwrap_or(u64::MAX)),
+    };
+    // What is answered is not late.
+    let done_before = if late_only { 0 } else { done_before };
+    let waiting = state.waiting(waiting_from).map(|delivery| (WAITING, delivery));
+    let done = state.deliveries_before(done_before).map(|delivery| (DONE, delivery));
+    let (page, last) = page::take(waiting.chain(done), rows, |(part, delivery)| {
+        (part == WAITING || delivery.answer.is_some())
+            && wanted.is_none_or(|wanted| wanted == delivery.state())
+            && (!late_only || lateness.is_late(delivery))
     });
-    let page: Vec<(u8, &Delivery)> = fitting.by_ref().take(rows).collect();
-    let more = fitting.next().is_some();
-    let last = page.last().filter(|_| more).map(|(part, delivery)| (*part, delivery.index));
+    let last = last.map(|(part, delivery)| (part, delivery.index));
     (page.into_iter().map(|(_, delivery)| summary(delivery, lateness)).collect(), last)
 }
 

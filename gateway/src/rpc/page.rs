@@ -14,6 +14,31 @@ const ROWS: usize = 50;
 /// Rows of one page at most: some 40 KiB of answer.
 const ROWS_MAX: usize = 200;
 
+/// What is looked at for one page at most. A filter that little fits ends a page early, with a token: the state stands
+/// still while a list is read, and must not do so for long. So much takes about a millisecond.
+const LOOKED_AT_MAX: usize = 4096;
+
+/// Takes what fits from a list until a page is full or enough was looked at. Returns it with the last that was looked at,
+/// behind which the next page begins, if there may be one.
+pub(super) fn take<T: Copy>(
+    mut list: impl Iterator<Item = T>,
+    rows: usize,
+    fits: impl Fn(T) -> bool,
+) -> (Vec<T>, Option<T>) {
+    let (mut page, mut last) = (Vec::new(), None);
+    for one in list.by_ref().take(LOOKED_AT_MAX) {
+        if fits(one) {
+            if page.len() == rows {
+                return (page, last);
+            }
+            page.push(one);
+        }
+        last = Some(one);
+    }
+    let more = list.next().is_some();
+    (page, last.filter(|_| more))
+}
+
 /// Returns how many rows a page has.
 pub(super) fn rows(page_size: u32) -> usize {
     match usize::try_from(page_size) {
@@ -89,6 +114,39 @@ mod tests {
         for foreign in ["0", "000000000000000000", "00000000000000000\u{e9}", &"0".repeat(50)] {
             assert!(pages.place("mine", foreign).is_err(), "{foreign}");
         }
+    }
+
+    /// Goes through a list page by page, and returns the pages.
+    fn pages(list: &[usize], rows: usize, fits: fn(usize) -> bool) -> Vec<Vec<usize>> {
+        let (mut pages, mut from) = (Vec::new(), 0);
+        loop {
+            let (page, last) = take(list[from..].iter().copied(), rows, fits);
+            pages.push(page);
+            let Some(last) = last else { return pages };
+            from = list.partition_point(|one| *one <= last);
+        }
+    }
+
+    #[test]
+    fn every_row_that_fits_stands_on_one_page_and_the_last_page_says_that_it_is() {
+        let list: Vec<usize> = (0..10).collect();
+        assert_eq!(pages(&list, 4, |_| true), [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
+        assert_eq!(pages(&list, 5, |_| true), [vec![0, 1, 2, 3, 4], vec![5, 6, 7, 8, 9]]);
+        assert_eq!(pages(&list, 2, |one| one.is_multiple_of(3)), [vec![0, 3], vec![6, 9]]);
+        assert_eq!(pages(&list, 2, |_| false), [[0; 0]]);
+        assert_eq!(pages(&[], 2, |_| true), [[0; 0]]);
+    }
+
+    #[test]
+    fn a_page_costs_no_more_than_its_bound_however_little_fits() {
+        let looked_at = std::cell::Cell::new(0);
+        let endless = (0..).inspect(|_| looked_at.set(looked_at.get() + 1));
+        let (page, last) = take(endless, 50, |one: usize| one == 17);
+        assert_eq!((page, last), (vec![17], Some(LOOKED_AT_MAX - 1)));
+        assert_eq!(looked_at.get(), LOOKED_AT_MAX + 1);
+        let list: Vec<usize> = (0..2 * LOOKED_AT_MAX).collect();
+        let found = pages(&list, 50, |one| one == LOOKED_AT_MAX + 7);
+        assert_eq!(found.concat(), [LOOKED_AT_MAX + 7], "it is found on a later page");
     }
 
     #[test]

@@ -97,4 +97,7 @@ fn a_conversation_is_forgotten_six_months_after_its_last_item() {
     let story = story.when(reply(181 * DAY + SECOND)).refused(Refusal::NoRoute, SafeHome);
     assert!(story.state().conversation(SIGNAL.id()).is_none());
     assert_eq!(story.state().deliveries().count(), 0, "traffic data is forgotten with it");
+    assert_eq!(story.state().deliveries_by_party(Police.address(), u64::MAX).count(), 0);
+    assert_eq!(story.state().waiting(0).count(), 0);
+    assert_eq!(story.state().sent(Police.address(), SIGNAL.id()), None);
 }

@@ -10,7 +10,7 @@ use seinpost_core::command::{Command, Submission, Submitted};
 use seinpost_core::decide::{Answer, Decision};
 use seinpost_core::event::{About, Addressee, Audience, Event, What};
 use seinpost_core::refusal::Refusal;
-use seinpost_core::state::State;
+use seinpost_core::state::{Delivery, State};
 use seinpost_protocol::address::Address;
 use seinpost_protocol::certificate::CrlNumber;
 use seinpost_protocol::digest::Digest;
@@ -141,7 +141,33 @@ impl Life {
         let decision = self.story.take(&step);
         let time = (start() + step.after).max(before.last().unwrap().time);
         Reader { log: &before, time }.check(&step.command, &decision);
-        assert_eq!(replayed(&self.story.log), *self.story.state());
+        let state = self.story.state();
+        assert_eq!(replayed(&self.story.log), *state);
+        check_lists(state);
+    }
+}
+
+/// Every list is what somebody would pick out who goes through all deliveries.
+fn check_lists(state: &State) {
+    let mut all: Vec<&Delivery> = state.deliveries().collect();
+    let waiting: Vec<&Delivery> = all.iter().copied().filter(|delivery| delivery.answer.is_none()).collect();
+    let places = waiting.iter().map(|delivery| delivery.index).chain([0, state.size()]);
+    for from in places {
+        let behind: Vec<&Delivery> = waiting.iter().copied().filter(|delivery| delivery.index >= from).collect();
+        assert_eq!(state.waiting(from).collect::<Vec<_>>(), behind);
+    }
+    all.reverse();
+    for before in all.iter().map(|delivery| delivery.index).chain([0, state.size()]) {
+        let older = || all.iter().copied().filter(|delivery| delivery.index < before);
+        assert_eq!(state.deliveries_before(before).collect::<Vec<_>>(), older().collect::<Vec<_>>());
+        for party in EVERYBODY.map(Who::address) {
+            let own = older().filter(|delivery| delivery.sender == party || delivery.recipient == party);
+            assert_eq!(state.deliveries_by_party(party, before).collect::<Vec<_>>(), own.collect::<Vec<_>>());
+        }
+    }
+    for delivery in all {
+        let sent = state.sent(delivery.sender, delivery.item_id);
+        assert_eq!(sent, state.signal(delivery.item), "a signal is found by its id as long as it has deliveries");
     }
 }
 
