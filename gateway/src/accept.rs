@@ -26,6 +26,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tonic::transport::server::Connected;
 use tracing::{debug, info, warn};
 
+use crate::descriptors::{self, Descriptors};
 use crate::identity::Peer;
 use crate::tls::{Tls, TlsStream};
 
@@ -88,6 +89,10 @@ pub async fn accept<S, F>(
     S: Fn(Connection, oneshot::Receiver<()>) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    let descriptors = Descriptors::take_all();
+    if !descriptors.suffice_for(limits.connections_max + limits.handshakes_max) {
+        warn!(?descriptors, "the system gives fewer descriptors than the connections that are configured");
+    }
     let handshakes = Handshakes::default();
     let mut tasks = JoinSet::new();
     loop {
@@ -97,10 +102,19 @@ pub async fn accept<S, F>(
             accepted = listener.accept() => accepted,
         };
         let (socket, source) = match accepted {
+            // The last descriptors are the disk's. If nobody can make room, whoever came must come again.
+            Ok((socket, source)) if descriptors.are_short(&socket) && !handshakes.make_room() => {
+                warn!(%source, "a connection was closed: descriptors are short");
+                metrics::counter!("seinpost_connections_refused_total").increment(1);
+                continue;
+            }
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 metrics::counter!("seinpost_accept_errors_total").increment(1);
+                if descriptors::ran_out(&error) {
+                    handshakes.make_room();
+                }
                 sleep(ACCEPT_REST).await;
                 continue;
             }
@@ -228,26 +242,39 @@ impl Handshakes {
     fn begin(&self, source: SocketAddr, limits: &Limits) -> (Place, oneshot::Receiver<()>) {
         let source = network(source.ip());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // At most 256 entries, so counting them costs less than the accept call did.
-        let of = |table: &HandshakeTable, source| table.running.values().filter(|(other, _)| *other == source).count();
-        let crowded = if of(&table, source) >= limits.handshakes_per_source_max {
-            Some(source)
+        if table.of(source) >= limits.handshakes_per_source_max {
+            table.evict_slowest_of(source);
         } else if table.running.len() >= limits.handshakes_max {
-            table.running.values().map(|(other, _)| *other).max_by_key(|other| of(&table, *other))
-        } else {
-            None
-        };
-        let slowest = crowded.and_then(|crowded| {
-            table.running.iter().find(|(_, (other, _))| *other == crowded).map(|(number, _)| *number)
-        });
-        if let Some((_, evict)) = slowest.and_then(|slowest| table.running.remove(&slowest)) {
-            let _ = evict.send(());
+            table.evict_from_most_crowded();
         }
         let (evict, evicted) = oneshot::channel();
         let number = table.next;
         table.next += 1;
         table.running.insert(number, (source, evict));
         (Place(self.clone(), number), evicted)
+    }
+
+    /// Ends the slowest handshake of the source that has most; says whether there was one.
+    fn make_room(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).evict_from_most_crowded()
+    }
+}
+
+/// At most 256 entries, so that counting them costs less than the accept call did.
+impl HandshakeTable {
+    fn of(&self, source: IpAddr) -> usize {
+        self.running.values().filter(|(other, _)| *other == source).count()
+    }
+
+    fn evict_from_most_crowded(&mut self) -> bool {
+        let crowded = self.running.values().map(|(other, _)| *other).max_by_key(|other| self.of(*other));
+        crowded.is_some_and(|crowded| self.evict_slowest_of(crowded))
+    }
+
+    fn evict_slowest_of(&mut self, source: IpAddr) -> bool {
+        let slowest = self.running.iter().find(|(_, (other, _))| *other == source).map(|(number, _)| *number);
+        let evicted = slowest.and_then(|slowest| self.running.remove(&slowest));
+        evicted.is_some_and(|(_, evict)| evict.send(()).is_ok())
     }
 }
 
@@ -459,6 +486,19 @@ mod tests {
         let (_d, _new) = handshakes.begin(source(3), &limits);
         assert!(first_of_two.try_recv().is_ok());
         assert!(single.try_recv().is_err() && second_of_two.try_recv().is_err());
+    }
+
+    #[test]
+    fn room_is_made_by_one_handshake_at_a_time_and_by_none_if_there_is_none() {
+        let handshakes = Handshakes::default();
+        let (_a, mut single) = handshakes.begin(source(1), &Limits::default());
+        let (_b, mut first_of_two) = handshakes.begin(source(2), &Limits::default());
+        let (_c, mut second_of_two) = handshakes.begin(source(2), &Limits::default());
+        assert!(handshakes.make_room());
+        assert!(first_of_two.try_recv().is_ok());
+        assert!(single.try_recv().is_err() && second_of_two.try_recv().is_err());
+        assert!(handshakes.make_room() && handshakes.make_room());
+        assert!(!handshakes.make_room());
     }
 
     #[test]

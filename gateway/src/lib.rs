@@ -8,6 +8,7 @@ pub mod fault;
 pub mod clock;
 pub mod tls;
 pub mod accept;
+mod descriptors;
 pub mod identity;
 pub mod authorize;
 pub mod budget;
