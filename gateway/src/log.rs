@@ -86,9 +86,9 @@ impl Log {
         let mut blobs = Vec::new();
         for sealing in batch.iter().filter(|sealing| !sealing.events.is_empty()) {
             // No record of one command names its acceptance, but the acceptance names its consignments.
-            let (acceptances, others): (Vec<&Event>, Vec<&Event>) =
-                sealing.events.iter().partition(|event| matches!(event.what, What::Accepted { .. }));
-            for event in others.into_iter().chain(acceptances) {
+            let accepts = |event: &&Event| matches!(event.what, What::Accepted { .. });
+            let others = sealing.events.iter().filter(|event| !accepts(event));
+            for event in others.chain(sealing.events.iter().filter(accepts)) {
                 let place = place(base, event.index);
                 entries[place] = Some(self.write(event, salts[place], base, &entries));
             }

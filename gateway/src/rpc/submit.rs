@@ -24,7 +24,7 @@ use seinpost_protocol::key_statement::State as KeyState;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire::{self, SignalType};
 use tonic::Status;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::receipts::Against;
 use super::signers::{self, Verified};
@@ -181,7 +181,7 @@ impl Proposed {
             match reply.await {
                 Outcome::Recorded { durable, index } => {
                     let Signed { item, .. } = &linked.0;
-                    info!(item = %item.digest(), agency = %item.signer().address.oin, index, "accepted");
+                    debug!(item = %item.digest(), agency = %item.signer().address.oin, index, "accepted");
                     return accepted(desk, &durable, index, pin);
                 }
                 Outcome::Already { index } => return recorded(desk, index, pin).await,
@@ -491,8 +491,10 @@ struct Permitted {
 
 impl Permitted {
     /// Returns the command, what is kept beside its record, and the item, should it have to be judged anew.
-    fn proposal(self) -> (Command, Vec<(BlobKind, Bytes)>, Linked) {
-        let Signed { item, beside, covenant, crls } = &self.linked.0;
+    fn proposal(mut self) -> (Command, Vec<(BlobKind, Bytes)>, Linked) {
+        // Whoever judges anew finds them anew.
+        let crls = std::mem::take(&mut self.linked.0.crls);
+        let Signed { item, beside, covenant, .. } = &self.linked.0;
         let signer = item.signer();
         let command = Command::Submit(Submission {
             signer: signer.address,
@@ -501,7 +503,7 @@ impl Permitted {
             signed_at: signer.signed_at,
             key_serial: signer.key_serial,
             permit_covenant: covenant.digest(),
-            crls: crls.clone(),
+            crls,
             what: self.what,
         });
         let mut blobs = vec![(BlobKind::Item, prost::Message::encode_to_vec(item.wire()).into())];
