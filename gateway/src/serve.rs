@@ -66,6 +66,9 @@ const TICK: Duration = Duration::from_secs(1);
 const STREAMS_MAX: u32 = 64;
 /// Bytes of a request's headers: gRPC's own are some hundred.
 const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a peer may open and reset before they are taken up (CVE-2023-44487); one more ends the connection. It is
+/// the library's own number, said here so that it stays.
+const RESETS_UNTAKEN_MAX: usize = 20;
 /// Streams that may be reset for the peer's own errors (CVE-2025-8671) before the connection ends.
 const RESETS_MAX: usize = 256;
 /// A peer that is gone is noticed within these two together.
@@ -546,6 +549,7 @@ fn server(authorize: Authorize) -> Door {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_UNTAKEN_MAX))
         .http2_max_local_error_reset_streams(Some(RESETS_MAX))
         .layer(authorize)
 }
