@@ -66,26 +66,24 @@ async fn ended_with(hub: &Hub, streams: u32, rudeness: impl Fn(u32) -> Vec<u8>) 
     None
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_opens_streams_and_resets_them_is_cut() {
+/// Asserts that such a peer is cut, and that a good one is served before and after.
+async fn check_cut(streams: u32, rudeness: impl Fn(u32) -> Vec<u8>) {
     let mut hub = Hub::start().await;
     let police = hub.agency("police-amsterdam");
     police.seen().await;
-    let reset = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
-    assert_eq!(ended_with(&hub, 1000, reset).await, Some(ENHANCE_YOUR_CALM));
+    assert_eq!(ended_with(&hub, streams, rudeness).await, Some(ENHANCE_YOUR_CALM));
     police.seen().await;
     hub.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_streams_and_resets_them_is_cut() {
+    check_cut(1000, |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_makes_the_gateway_reset_streams_is_cut_at_a_number_of_ours() {
-    let mut hub = Hub::start().await;
-    let police = hub.agency("police-amsterdam");
-    police.seen().await;
     // A window beyond what a number holds is an error of its stream, which the gateway must then reset. The library alone
     // would bear a thousand.
-    let overflow = |stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes());
-    assert_eq!(ended_with(&hub, 400, overflow).await, Some(ENHANCE_YOUR_CALM));
-    police.seen().await;
-    hub.stop().await;
+    check_cut(400, |stream| frame(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())).await;
 }
