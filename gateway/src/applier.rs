@@ -1,6 +1,6 @@
 //! The thread `applier`: what the journal made true becomes readable, behind the answer.
 //!
-//! In come durable commits with their events, in order; it writes all that wait as one batch into the store, moves the
+//! In come durable commits with their events beside them, in order; it writes all that wait as one batch into the store, moves the
 //! applied copy of the state on, wakes the mailboxes touched, and when it has a moment makes the store and the head
 //! file lasting. It never leads: nothing comes here that the journal does not have. A few batches behind, it lets the
 //! sequencer wait. If it fails, everything stops: the store can be rebuilt, and readers must not see it stand still.
@@ -39,16 +39,16 @@ const BATCHES_UNSYNCED_MAX: usize = 256;
 
 /// The sequencer's end: hands commits over.
 pub struct Applier {
-    queue: Arc<Queue<(Durable, Vec<Event>)>>,
+    queue: Arc<Queue<Durable>>,
 }
 
 impl Applier {
     /// Hands a commit over; waits while the applier is too far behind.
-    pub(crate) fn hand_over(&self, durable: Durable, events: Vec<Event>) -> Result<(), Fault> {
+    pub(crate) fn hand_over(&self, durable: Durable) -> Result<(), Fault> {
         let records: usize = durable.entries.iter().map(|entry| entry.record.len()).sum();
         let blobs: usize = durable.blobs.iter().map(|blob| blob.bytes.len()).sum();
         let gone = |_| Fault::Broken("the applier has ended".to_owned());
-        self.queue.push((durable, events), records + blobs).map_err(gone)
+        self.queue.push(durable, records + blobs).map_err(gone)
     }
 
     /// Says that nothing more comes; what waits is still applied.
@@ -90,7 +90,7 @@ impl Applied {
 
 /// What the thread owns.
 pub(crate) struct Work {
-    queue: Arc<Queue<(Durable, Vec<Event>)>>,
+    queue: Arc<Queue<Durable>>,
     store: Box<dyn Store>,
     head: Option<HeadFile>,
     state: Arc<RwLock<State>>,
@@ -148,16 +148,15 @@ impl Work {
     }
 
     /// Applies a batch: store first, because whoever the state lets know of a record goes there for it.
-    fn apply(&mut self, batch: Vec<(Durable, Vec<Event>)>) -> Result<Option<Durable>, Fault> {
-        let (commits, events): (Vec<Durable>, Vec<Vec<Event>>) = batch.into_iter().unzip();
+    fn apply(&mut self, commits: Vec<Durable>) -> Result<Option<Durable>, Fault> {
         self.store.apply(&commits)?;
         let mut touched: BTreeSet<Address> = BTreeSet::new();
         // Commit by commit, so that nobody who asks the state waits for a whole batch.
-        for events in &events {
+        for commit in &commits {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            events.iter().for_each(|event| apply(&mut state, event));
+            events(commit).iter().for_each(|event| apply(&mut state, event));
         }
-        for event in events.iter().flatten() {
+        for event in commits.iter().flat_map(events) {
             if let (Audience::Address(address), Some(_)) = (event.audience, event.mailbox) {
                 touched.insert(address);
             }
@@ -177,4 +176,9 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// Returns what a commit's records were written from.
+fn events(commit: &Durable) -> &[Event] {
+    commit.events().expect("the sequencer lays them beside each commit")
 }

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use seinpost_core::event::Event;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::time::Timestamp;
 
@@ -155,13 +156,15 @@ pub struct Durable(Arc<Inner>);
 struct Inner {
     commit: Commit,
     positions: Vec<Position>,
+    /// What the records were written from, where that was in this process.
+    events: OnceLock<Vec<Event>>,
 }
 
 impl Durable {
     /// Says that the journal keeps `commit`, with its blobs at `positions`. Journals alone may say so.
     pub(crate) fn new(commit: Commit, positions: Vec<Position>) -> Self {
         assert_eq!(commit.blobs.len(), positions.len(), "each blob has its position");
-        Self(Arc::new(Inner { commit, positions }))
+        Self(Arc::new(Inner { commit, positions, events: OnceLock::new() }))
     }
 
     /// Returns where blob number `blob` of the commit stands.
@@ -171,6 +174,19 @@ impl Durable {
     #[must_use]
     pub fn position(&self, blob: usize) -> Position {
         self.0.positions[blob]
+    }
+
+    /// Lays beside the commit the events that its records were written from, so that nobody need read them back from those.
+    pub(crate) fn with_events(self, events: Vec<Event>) -> Self {
+        assert_eq!(self.0.commit.entries.len(), events.len(), "each record was written from its event");
+        let laid = self.0.events.set(events);
+        assert!(laid.is_ok(), "a commit is decided once");
+        self
+    }
+
+    /// Returns the events of its records, in order; `None` for a commit that was read from a journal.
+    pub(crate) fn events(&self) -> Option<&[Event]> {
+        self.0.events.get().map(Vec::as_slice)
     }
 
     /// Returns the blobs of one record of the commit with their places, in order.

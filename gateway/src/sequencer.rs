@@ -308,7 +308,7 @@ impl Writer {
             answer(decided, durable.as_ref());
             if let Some(durable) = durable {
                 let events = sealings.into_iter().flat_map(|sealing| sealing.events).collect();
-                self.applier.hand_over(durable, events)?;
+                self.applier.hand_over(durable.with_events(events))?;
             }
             self.tell(heads, now);
         }

@@ -1,7 +1,8 @@
-//! What a record tells the indexes, and nothing else of it.
+//! What a record tells the indexes, and nothing else of it: read from its event where that is at hand, else from itself.
 
 use bytes::Bytes;
 use prost::Message;
+use seinpost_core::event::{self, About, Audience, What};
 use seinpost_protocol::address::Address;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::wire;
@@ -40,6 +41,36 @@ impl Facts {
         }
         let record = wire::Record::decode(entry.record.clone()).map_err(|_| broken(index))?;
         Self::of_record(&record).ok_or_else(|| broken(index))
+    }
+
+    /// Takes them from the event that a record was written from; the same as reading that.
+    pub(super) fn of_event(event: &event::Event) -> Self {
+        let audience = match event.audience {
+            Audience::Address(address) => Some(address),
+            Audience::All | Audience::Oversight => None,
+        };
+        let mut facts = Self { mailbox: audience.zip(event.mailbox), ..Self::default() };
+        match &event.what {
+            What::Accepted { item, about, addressees, item_id: _ } => {
+                facts.accepts = Some(*item);
+                facts.item_of = audience;
+                if let (About::Key { serial, .. }, Some(addressee)) = (about, addressees.first()) {
+                    facts.item_of = Some(addressee.to);
+                    facts.name = Some(Name::KeyStatement(addressee.to, *serial));
+                }
+            }
+            What::Consigned { item: _ } => facts.item_of = audience,
+            What::CertificatePublished { leaf, .. } => facts.name = Some(Name::Certificate(*leaf)),
+            What::CovenantAdopted { serial, .. } => facts.name = Some(Name::Covenant(*serial)),
+            What::CrlAdopted { sha256, .. } => facts.name = Some(Name::Crl(*sha256)),
+            What::HandedOver { .. }
+            | What::Expired { .. }
+            | What::Rejected { .. }
+            | What::GatewayStarted { .. }
+            | What::Access { .. }
+            | What::ClockConfirmed { .. } => {}
+        }
+        facts
     }
 
     fn of_record(record: &wire::Record) -> Option<Self> {
