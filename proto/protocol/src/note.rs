@@ -348,9 +348,34 @@ mod tests {
             "\u{2014} l+g AQIDBAU=",
             "\u{2014} log AQIDBA==",
             "\u{2014} log AQIDBAU",
+            "\u{2014} log AQIDBAV=",
+            "\u{2014} log AQIDBAU==",
+            "\u{2014} log AQIDBA-_",
+            "\u{2014} log AQID BAU=",
+            "\u{2014} log AQIDBAU= ",
+            "\u{2014} log AQIDBAU=\r",
+            "\u{2014} log\u{a0}x AQIDBAU=",
+            "\u{2014}  AQIDBAU=",
+            "\u{2013} log AQIDBAU=",
+            "\u{2014}log AQIDBAU=",
         ] {
             assert!(Note::parse(format!("text\n\n{line}\n").as_bytes()).is_err(), "{line:?}");
         }
         assert!(Note::parse("text\n\n\u{2014} log AQIDBAU=\n".as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_note_has_one_form_and_no_character_that_is_not_shown() {
+        let line = "\u{2014} log AQIDBAU=\n";
+        for text in ["text\r\n\n", "text\n\r\n", "te\0xt\n\n", "te\txt\n\n", "te\u{b}xt\n\n", "text\n", "text", ""] {
+            assert!(Note::parse(format!("{text}{line}").as_bytes()).is_err(), "{text:?}");
+        }
+        let good = format!("text\n\n{line}");
+        assert!(Note::parse(good.as_bytes()).is_ok());
+        assert!(Note::parse(good.trim_end().as_bytes()).is_err(), "the last line has an end");
+        assert!(Note::parse(format!("{good}\n").as_bytes()).is_err(), "and nothing behind it");
+        assert!(Note::parse(format!("{good}\n{line}").as_bytes()).is_ok(), "a signed note may be a text");
+        assert!(Note::parse(&[b"te\xff", good.as_bytes()].concat()).is_err(), "it is UTF-8");
+        assert!(Note::parse(&[b"\xef\xbb\xbf", good.as_bytes()].concat()).is_ok_and(|note| note.text() != "text\n"));
     }
 }
