@@ -9,6 +9,7 @@ use seinpost_protocol::wire;
 use super::args::{List, Status};
 use super::enrol::short;
 use super::operations::{address_cell, state_code, time_cell};
+use super::paging::{Bounds, PAGE, gather};
 use super::print::{Cell, Printer, column};
 use super::{Doing as _, Outcome, covenant, report};
 use crate::client::Client;
@@ -16,10 +17,8 @@ use crate::content::draft::type_code;
 use crate::error::{Error, Fault, Result};
 use crate::status::{Filter, RecipientView, ShownItem, Step, Which};
 
-/// Rows of one page: what the gateway gives at most.
-const PAGE: u32 = 200;
 /// Pages that a shortened id is looked for in: as many signals as an address sees in some weeks.
-const PAGES_SEARCHED: u32 = 10;
+const PAGES_SEARCHED: usize = 10;
 
 /// `seinpost status ID`.
 pub(super) async fn status(arguments: &Status, client: &Client, printer: &Printer) -> Outcome {
@@ -49,17 +48,9 @@ pub(super) async fn list(arguments: &List, client: &Client, printer: &Printer) -
         page_size: PAGE,
         ..Filter::default()
     };
-    let mut items = Vec::new();
-    let mut page: Option<String> = None;
-    while items.len() < arguments.limit as usize {
-        let got = client.items(&filter, page.as_deref()).await.doing(deed)?;
-        items.extend(got.rows.into_iter().filter(|item| !arguments.waiting || is_waiting(item.state())));
-        page = got.next;
-        if page.is_none() {
-            break;
-        }
-    }
-    items.truncate(arguments.limit as usize);
+    let bounds = Bounds { rows: arguments.limit as usize, pages: usize::MAX };
+    let fits = |item: &wire::ItemSummary| !arguments.waiting || is_waiting(item.state());
+    let items = gather(bounds, async |page| client.items(&filter, page).await, fits).await.doing(deed)?;
     if printer.quiet {
         items.iter().for_each(|item| printer.line(&item.item_id));
         return Ok(report::DONE);
@@ -145,17 +136,8 @@ fn by_digest(item: &wire::ItemSummary) -> Result<Which> {
 
 async fn summary(client: &Client, fits: impl Fn(&wire::ItemSummary) -> bool) -> Result<Vec<wire::ItemSummary>> {
     let filter = Filter { page_size: PAGE, ..Filter::default() };
-    let mut found = Vec::new();
-    let mut page: Option<String> = None;
-    for _ in 0..PAGES_SEARCHED {
-        let got = client.items(&filter, page.as_deref()).await?;
-        found.extend(got.rows.into_iter().filter(|item| fits(item)));
-        page = got.next;
-        if page.is_none() {
-            break;
-        }
-    }
-    Ok(found)
+    let bounds = Bounds { rows: usize::MAX, pages: PAGES_SEARCHED };
+    gather(bounds, async |page| client.items(&filter, page).await, fits).await
 }
 
 fn is_waiting(state: wire::DeliveryState) -> bool {

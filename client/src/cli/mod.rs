@@ -11,6 +11,7 @@ mod exchange;
 mod keys;
 mod ladder;
 mod operations;
+mod paging;
 mod print;
 mod report;
 mod select;

@@ -5,13 +5,11 @@ use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 
 use super::args::{Ops, OpsDeliveries};
+use super::paging::{Bounds, PAGE, gather};
 use super::print::{Cell, Printer, column};
 use super::{Doing as _, Outcome, report};
 use crate::client::Client;
 use crate::content::draft::type_code;
-
-/// Rows of one page: what the gateway gives at most.
-const PAGE: u32 = 200;
 
 pub(super) async fn run(command: &Ops, client: &Client, printer: &Printer) -> Outcome {
     match command {
@@ -22,20 +20,10 @@ pub(super) async fn run(command: &Ops, client: &Client, printer: &Printer) -> Ou
 async fn deliveries(arguments: &OpsDeliveries, client: &Client, printer: &Printer) -> Outcome {
     let deed = "the deliveries cannot be listed";
     let covenant = client.refresh_covenant().await.doing(deed)?;
-    let mut summaries = Vec::new();
-    let mut page: Option<String> = None;
-    loop {
-        let wanted = arguments.limit.saturating_sub(summaries.len() as u32).min(PAGE);
-        if wanted == 0 {
-            break;
-        }
-        let got = client.deliveries(None, arguments.late, wanted, page.as_deref()).await.doing(deed)?;
-        summaries.extend(got.rows);
-        page = got.next;
-        if page.is_none() {
-            break;
-        }
-    }
+    let bounds = Bounds { rows: arguments.limit as usize, pages: usize::MAX };
+    let page_size = arguments.limit.min(PAGE);
+    let ask = async |page: Option<&str>| client.deliveries(None, arguments.late, page_size, page).await;
+    let summaries = gather(bounds, ask, |_| true).await.doing(deed)?;
     let mut late = 0;
     let rows: Vec<Vec<Cell>> = summaries
         .iter()
