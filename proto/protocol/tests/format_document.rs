@@ -4,6 +4,9 @@
 //! they print. A block that no test here or in `tests/tests/format_document.rs` asks fails, and so does a changed digit.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what failed by failing")]
 
+#[path = "common/leaves.rs"]
+mod leaves;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
@@ -24,9 +27,11 @@ use seinpost_protocol::receipt::{self, EventKind};
 use seinpost_protocol::record::{self, Revealed};
 use seinpost_protocol::signature::verify_ed25519;
 use seinpost_protocol::time::Timestamp;
-use seinpost_protocol::tree::{self, Frontier, Nodes};
+use seinpost_protocol::tree::{self, Frontier};
 use seinpost_protocol::wire;
 use serde_json::Value;
+
+use leaves::Leaves;
 
 const ORIGIN: &str = "log.seinpost.test/example";
 
@@ -492,17 +497,4 @@ fn verdict(line: &str) -> Option<(String, String)> {
     let code = |cell: &str| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned());
     let flag = if *flag == "anything else" { String::new() } else { code(flag)? };
     Some((flag, code(verdict)?))
-}
-
-/// The leaves of the example's log.
-struct Leaves(Vec<Digest>);
-
-impl Nodes for Leaves {
-    fn node(&self, level: u8, index: u64) -> Option<Digest> {
-        if level == 0 {
-            return self.0.get(usize::try_from(index).ok()?).copied();
-        }
-        let below = |side| self.node(level - 1, 2 * index + side);
-        Some(tree::node_hash(&below(0)?, &below(1)?))
-    }
 }

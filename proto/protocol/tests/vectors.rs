@@ -10,6 +10,9 @@
     reason = "a test that unwraps what must be there fails at the line that says so"
 )]
 
+#[path = "common/leaves.rs"]
+mod leaves;
+
 mod vectors {
     pub(crate) mod frame;
 

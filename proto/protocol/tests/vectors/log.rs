@@ -9,11 +9,12 @@ use seinpost_protocol::mailbox_head::{self, BadHead, Known, MailboxHead};
 use seinpost_protocol::note::BadNote;
 use seinpost_protocol::receipt::{self, BadReceipt, EventKind};
 use seinpost_protocol::time::Timestamp;
-use seinpost_protocol::tree::{self, BadProof, Frontier, Nodes};
+use seinpost_protocol::tree::{self, BadProof, Frontier};
 use seinpost_protocol::wire;
 use serde_json::Value;
 
 use super::frame::{Family, Inputs, Refusal, Values, unhex};
+use crate::leaves::Leaves;
 
 pub(crate) const FAMILY: Family = Family {
     ops: &[
@@ -145,19 +146,6 @@ fn head_lie(inputs: &Inputs) -> Result<Values, Refusal> {
     mailbox_head::contradicts(&head, size, &record.expect("a record that is there"))
         .map_err(|lie| Refusal::of(lie.reason()))?;
     Ok(Values::default())
-}
-
-/// All leaves of a tree; every node is computed anew.
-struct Leaves(Vec<Digest>);
-
-impl Nodes for Leaves {
-    fn node(&self, level: u8, index: u64) -> Option<Digest> {
-        if level == 0 {
-            return self.0.get(usize::try_from(index).ok()?).copied();
-        }
-        let below = |side| self.node(level - 1, 2 * index + side);
-        Some(tree::node_hash(&below(0)?, &below(1)?))
-    }
 }
 
 fn leaves_of(inputs: &Inputs) -> Leaves {
