@@ -28,6 +28,7 @@ pub mod mailbox;
 pub mod adopt;
 pub mod health;
 pub mod metrics;
+mod own;
 pub mod serve;
 pub mod init;
 pub mod dev;

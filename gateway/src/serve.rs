@@ -8,7 +8,6 @@ use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,7 +20,6 @@ use seinpost_core::command::{Command, NewCovenant, NewCrl};
 use seinpost_core::state::State;
 use seinpost_protocol::DESCRIPTORS;
 use seinpost_protocol::certificate::Crl;
-use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::hub::HubFile;
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
@@ -33,7 +31,6 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tower::layer::util::{Identity as NoLayer, Stack};
 use tracing::{error, info, warn};
-use zeroize::Zeroizing;
 
 use crate::accept::{self, Connection, Connections};
 use crate::adopt::{self, Adopted, Covenants, Folders, Misfit};
@@ -47,14 +44,15 @@ use crate::fault::Fault;
 use crate::head::HeadFile;
 use crate::health::{Intake, Watch, Writer};
 use crate::journal::{BlobReader, FileJournal, Journal, Options as JournalOptions};
-use crate::log::{Log, LogSigner, Replayed};
+use crate::log::{Log, Replayed};
 use crate::mailbox::Mailboxes;
 use crate::metrics;
+use crate::own::{self, Own};
 use crate::recover::{Progress, recover};
 use crate::rpc::{Crls, Desk, Pages, Seen, Signers, services};
 use crate::sequencer::{self, Outcome, Parts, Sequencer};
 use crate::store::{Reader, SledStore, Store};
-use crate::tls::{Identity, Now, Tls, Trust};
+use crate::tls::{Now, Tls, Trust};
 use crate::tree::TreeMemory;
 
 /// Software and version, as the record of a start names it.
@@ -96,7 +94,7 @@ impl Gateway {
     /// As [`Gateway::start`], with what is said beside the configuration.
     pub async fn start_with(config: Config, options: Options) -> Result<Running, NoStart> {
         metrics::begin();
-        let own = own(&config)?;
+        let own = Own::read(&config).map_err(NoStart::Config)?;
         let opened = {
             let config = config.clone();
             tokio::task::spawn_blocking(move || open(&config)).await.map_err(broken)??
@@ -106,7 +104,7 @@ impl Gateway {
             None => Clock::system(opened.time),
         };
         let adopted = adopt(&config, &own.hub, &opened, clock.reading())?;
-        let hold = holds(&config, &own, &adopted.covenants)?;
+        let tls_until = own.check_against(&config, &adopted.covenants).map_err(NoStart::Config)?;
 
         let mailboxes = Mailboxes::default();
         let (reader, blobs, tree) = (opened.store.reader(), opened.journal.reader(), opened.tree);
@@ -121,8 +119,20 @@ impl Gateway {
         };
         let (sequencer, applied, writer) = sequencer::start(parts)?;
         let failed = Failed::watch(&writer);
-        let start =
-            Start { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed };
+        let start = Start {
+            config,
+            own,
+            tls_until,
+            adopted,
+            clock,
+            mailboxes,
+            reader,
+            blobs,
+            tree,
+            applied,
+            sequencer,
+            failed,
+        };
         match start.run(options.confirm_clock).await {
             Ok(served) => Ok(Running { served, writer }),
             Err(cause) => {
@@ -165,97 +175,6 @@ fn lines(faults: &[impl fmt::Display]) -> String {
 
 fn broken(error: impl fmt::Display) -> NoStart {
     NoStart::Data(Fault::Broken(error.to_string()))
-}
-
-/// What is the hub's own: read from files, and right by itself.
-pub struct Own {
-    hub: HubFile,
-    signer: LogSigner,
-    identity: Identity,
-}
-
-/// Reads the hub's own files; all that is wrong with them at once.
-pub fn own(config: &Config) -> Result<Own, NoStart> {
-    let mut faults = Vec::new();
-    let hub = read("covenant.hub", &config.hub, &mut faults).and_then(|text| match HubFile::parse(&text) {
-        Ok(hub) => Some(hub),
-        Err(bad) => {
-            faults.extend(bad.iter().map(|bad| fault("covenant.hub", &config.hub, bad)));
-            None
-        }
-    });
-    if let Some(hub) = &hub
-        && hub.origin != config.origin
-    {
-        faults.push(fault(
-            "log.origin",
-            &config.hub,
-            format!("is {:?}, but the hub file says {:?}", config.origin, hub.origin),
-        ));
-    }
-    let signer = secret("log.key", &config.log_key, &mut faults).and_then(|text| {
-        LogSigner::from_pkcs8_pem(&text, &config.origin)
-            .map_err(|bad| faults.push(fault("log.key", &config.log_key, bad)))
-            .ok()
-    });
-    let certificate = read("tls.certificate", &config.tls_certificate, &mut faults);
-    let key = secret("tls.key", &config.tls_key, &mut faults);
-    let identity = certificate.zip(key).and_then(|(certificate, key)| {
-        Identity::from_pem(certificate.as_bytes(), key.as_bytes())
-            .map_err(|bad| faults.push(fault("tls.certificate", &config.tls_certificate, bad)))
-            .ok()
-    });
-    match (hub, signer, identity) {
-        (Some(hub), Some(signer), Some(identity)) if faults.is_empty() => Ok(Own { hub, signer, identity }),
-        _ => Err(NoStart::Config(faults)),
-    }
-}
-
-/// What must hold between the hub's own files and the covenants.
-struct Hold {
-    tls_identity_until: Timestamp,
-}
-
-fn holds(config: &Config, own: &Own, covenants: &[Covenant]) -> Result<Hold, NoStart> {
-    let mut faults = Vec::new();
-    let newest = covenants.last().ok_or_else(|| broken("no covenant was adopted"))?;
-    // The key must be live in all that rule or will: a log whose key is retired says nothing that counts.
-    if !covenants.iter().all(|covenant| covenant.live_log_keys().contains(&own.signer.key())) {
-        faults.push(fault("log.key", &config.log_key, "is not among the log keys that the covenant calls live"));
-    }
-    let mut until = Timestamp::FIRST;
-    match own.identity.leaf() {
-        Ok((oin, not_after)) => {
-            until = not_after;
-            if oin != newest.hub_oin() {
-                let text = format!("bears the OIN {oin}, but the covenant says that the hub's is {}", newest.hub_oin());
-                faults.push(fault("tls.certificate", &config.tls_certificate, text));
-            }
-        }
-        Err(bad) => faults.push(fault("tls.certificate", &config.tls_certificate, bad)),
-    }
-    if faults.is_empty() { Ok(Hold { tls_identity_until: until }) } else { Err(NoStart::Config(faults)) }
-}
-
-fn fault(key: &str, file: &Path, text: impl fmt::Display) -> config::Fault {
-    config::Fault { key: key.to_owned(), text: text.to_string(), origin: file.display().to_string() }
-}
-
-fn read(key: &str, file: &Path, faults: &mut Vec<config::Fault>) -> Option<String> {
-    fs::read_to_string(file).map_err(|error| faults.push(fault(key, file, error))).ok()
-}
-
-/// Reads a file that nobody but its owner may read.
-fn secret(key: &str, file: &Path, faults: &mut Vec<config::Fault>) -> Option<Zeroizing<String>> {
-    let mode = fs::metadata(file).map(|about| about.permissions().mode());
-    match mode {
-        Ok(mode) if mode & 0o077 != 0 => {
-            let text = format!("others may read it (mode {:03o}); `chmod 600` it", mode & 0o777);
-            faults.push(fault(key, file, text));
-            None
-        }
-        _ => read(key, file, faults).map(Zeroizing::new),
-    }
 }
 
 /// What was opened on disk, before anything runs.
@@ -313,16 +232,16 @@ fn recorded_covenant(opened: &Opened, index: u64) -> Result<wire::SignedItem, No
 /// Checks all that can be checked without opening the log: for `check`.
 pub fn check(config: &Config, now: Timestamp) -> Result<(), Vec<NoStart>> {
     let mut faults = Vec::new();
-    let own = own(config).map_err(|cause| faults.push(cause)).ok();
+    let own = Own::read(config).map_err(|bad| faults.push(NoStart::Config(bad))).ok();
     let hub = fs::read_to_string(&config.hub).ok().and_then(|text| HubFile::parse(&text).ok());
     if let Some(hub) = hub {
         let folders = Folders { covenants: &config.covenants, crls: &config.crls };
         match adopt::read(&folders, &hub, &State::default(), &[], now) {
             Ok(adopted) => {
                 if let Some(own) = &own
-                    && let Err(cause) = holds(config, own, &adopted.covenants)
+                    && let Err(bad) = own.check_against(config, &adopted.covenants)
                 {
-                    faults.push(cause);
+                    faults.push(NoStart::Config(bad));
                 }
             }
             Err(misfits) => faults.push(NoStart::Adoption(misfits)),
@@ -335,7 +254,8 @@ pub fn check(config: &Config, now: Timestamp) -> Result<(), Vec<NoStart>> {
 struct Start {
     config: Config,
     own: Own,
-    hold: Hold,
+    /// When the hub's transport certificate ends.
+    tls_until: Timestamp,
     adopted: Adopted,
     clock: Clock,
     mailboxes: Mailboxes,
@@ -351,21 +271,21 @@ impl Start {
     /// Records what is new, and opens the door.
     async fn run(self, confirm_clock: bool) -> Result<Served, NoStart> {
         self.record(confirm_clock).await?;
-        let Self { config, own, hold, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed } =
+        let Self { config, own, tls_until, adopted, clock, mailboxes, reader, blobs, tree, applied, sequencer, failed } =
             self;
         let now: Now = {
             let clock = clock.clone();
             Arc::new(move || clock.reading())
         };
-        let left = hold.tls_identity_until.since(now());
+        let left = tls_until.since(now());
         if left < Duration::from_secs(30 * 86_400) {
-            warn!(until = %hold.tls_identity_until, "ALARM: the hub's transport certificate ends soon, or has ended");
+            warn!(until = %tls_until, "ALARM: the hub's transport certificate ends soon, or has ended");
         }
         let covenants = Covenants::new(adopted.covenants);
         let crls: Vec<Bytes> = adopted.crls.iter().map(|crl| crl.der().clone()).collect();
         let trust = Trust::new(&covenants.ruling(now()), &crls, now.clone()).map_err(broken)?;
         let tls = Tls::new(config.tls_profile, &own.identity, trust)
-            .map_err(|bad| NoStart::Config(vec![fault("tls.key", &config.tls_key, bad)]))?;
+            .map_err(|bad| NoStart::Config(vec![own::fault("tls.key", &config.tls_key, bad)]))?;
 
         let seen = Seen::new(&config.data);
         let forked = seen.has_evidence();
