@@ -11,7 +11,6 @@ mod file;
 mod verdict;
 
 use seinpost_protocol::address::Address;
-
 use seinpost_protocol::certificate::{Chain, Crl};
 use seinpost_protocol::checkpoint::{LogKey, Pin};
 use seinpost_protocol::covenant::Covenant;
