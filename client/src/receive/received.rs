@@ -34,7 +34,7 @@ pub enum Received {
     Withheld(Box<Withheld>),
     /// Something is wrong with the mailbox as a whole, but it can be read on.
     Alarm(NotVerified),
-    /// The connection broke or cannot be made; it is tried again until it stands. Told once, by [`Mailbox::next`] alone.
+    /// The connection broke or cannot be made; it is tried again until it stands. Told once, by [`Mailbox::next`](super::Mailbox::next) alone.
     Waiting(Unreachable),
     /// The connection that was waited for stands again.
     Resumed,
