@@ -28,7 +28,7 @@ use super::{Failure, search, setup};
 /// What the hub must not hold of the signal: the boy's names and a phrase of what was seen.
 const WORDS: [&str; 4] = ["Voorbeeld", "Semmie", "Proefstraat", "parcel point"];
 /// How long a step may wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the story leaves behind for the reader to look at.
 pub(super) struct Told {
