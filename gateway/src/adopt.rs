@@ -66,17 +66,28 @@ pub struct Adopted {
 
 /// Something in a folder that does not fit; named by file where it is one file's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {text}", file.display())]
+#[error("{key}: {}: {text}", file.display())]
 pub struct Misfit {
+    /// The key of the configuration that names its folder.
+    pub key: &'static str,
     /// The file or folder.
     pub file: PathBuf,
     /// What is wrong with it.
     pub text: String,
 }
 
+/// Begins a misfit; the folder it lies in is added by whoever reads that folder.
 fn misfit(file: &Path, text: impl ToString) -> Misfit {
-    Misfit { file: file.to_owned(), text: text.to_string() }
+    Misfit { key: "", file: file.to_owned(), text: text.to_string() }
 }
+
+/// Says which folder the misfits lie in.
+fn within(key: &'static str) -> impl Fn(Vec<Misfit>) -> Vec<Misfit> {
+    move |misfits| misfits.into_iter().map(|misfit| Misfit { key, ..misfit }).collect()
+}
+
+const COVENANTS: &str = "covenant.folder";
+const CRLS: &str = "crl.folder";
 
 /// The folders to read.
 pub struct Folders<'a> {
@@ -96,14 +107,15 @@ pub fn read(
     now: Timestamp,
 ) -> Result<Adopted, Vec<Misfit>> {
     let mut misfits = Vec::new();
-    let (covenants, new_covenants) = match read_covenants(folders.covenants, hub, state, recorded, now) {
+    let read = read_covenants(folders.covenants, hub, state, recorded, now).map_err(within(COVENANTS));
+    let (covenants, new_covenants) = match read {
         Ok(read) => read,
         Err(more) => {
             misfits.extend(more);
             (Vec::new(), Vec::new())
         }
     };
-    let (crls, new_crls) = match read_crls(folders.crls, state) {
+    let (crls, new_crls) = match read_crls(folders.crls, state).map_err(within(CRLS)) {
         Ok(read) => read,
         Err(more) => {
             misfits.extend(more);
@@ -111,6 +123,18 @@ pub fn read(
         }
     };
     if misfits.is_empty() { Ok(Adopted { covenants, new_covenants, crls, new_crls }) } else { Err(misfits) }
+}
+
+/// Reads the folders as far as that goes without a hub file, which says whom to believe; returns what cannot be used.
+#[must_use]
+pub fn look(folders: &Folders<'_>) -> Vec<Misfit> {
+    let covenants = match files(folders.covenants, "covenant") {
+        Ok(files) if files.is_empty() => vec![misfit(folders.covenants, "there is no covenant (*.covenant)")],
+        Ok(files) => files.iter().filter_map(|file| peek(file).err()).collect(),
+        Err(misfit) => vec![misfit],
+    };
+    let crls = read_crls(folders.crls, &State::default()).err().unwrap_or_default();
+    within(COVENANTS)(covenants).into_iter().chain(within(CRLS)(crls)).collect()
 }
 
 /// Walks serial by serial from what is trusted: the hub file at first, then what the log adopted last.

@@ -191,11 +191,15 @@ impl Sources {
             return Err(vec![fault]);
         }
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let known = |name: &str| KEYS.iter().any(|key| key.name == name);
+        // Other programs of the project have variables of their own, such as the client's SEINPOST_PROFILE; what names one
+        // of our sections is meant for us, and if it is mistyped it is told.
+        let ours = |name: &str| {
+            let section = |name: &str| name.split_once('.').map(|(section, _)| section.to_owned());
+            KEYS.iter().any(|key| key.name == name || section(name).is_some() && section(name) == section(key.name))
+        };
         let environment = Env::prefixed(ENVIRONMENT)
             .map(|name| name.as_str().replace("__", ".").into())
-            // Other programs of the project have variables of their own, such as the client's SEINPOST_PROFILE.
-            .filter(move |name| known(&name.as_str().to_ascii_lowercase()));
+            .filter(move |name| ours(&name.as_str().to_ascii_lowercase()));
         let figment = Figment::new().merge(Toml::string(&defaults())).merge(Toml::file_exact(path)).merge(environment);
         Ok(Self { figment, folder: folder.to_owned() })
     }
@@ -209,6 +213,20 @@ impl Sources {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(faults),
         }
+    }
+
+    /// Makes a configuration in which each value that has one of these faults is the default, so that `check` can go on with
+    /// the files; none if no default helps. What it says of those keys counts for nothing.
+    #[must_use]
+    pub fn with_defaults_for(&self, faults: &[Fault]) -> Option<Config> {
+        // Only the origin has no default; what the files say of it is left out by whoever asks.
+        let defaults = KEYS.iter().filter(|key| faults.iter().any(|fault| fault.key == key.name)).map(|key| {
+            let (name, default) = (key.name, key.default.unwrap_or("\"unknown\""));
+            format!("{name} = {default}\n")
+        });
+        let figment = self.figment.clone().merge(Toml::string(&defaults.collect::<String>()));
+        let sources = Self { figment, folder: self.folder.clone() };
+        Values { sources: &sources, faults: &mut Vec::new() }.config()
     }
 
     /// Lists every key with its value and where that came from, for `check`.
@@ -352,7 +370,8 @@ impl Values<'_> {
         match self.sources.figment.extract_inner(name) {
             Ok(value) => Some(value),
             Err(error) if error.missing() => self.fault(name, "must be given"),
-            Err(error) => self.fault(name, &error.kind.to_string()),
+            // figment puts what serde has quoted in quotes once more.
+            Err(error) => self.fault(name, &error.kind.to_string().replace("``", "`")),
         }
     }
 

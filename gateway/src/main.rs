@@ -4,7 +4,7 @@
 //! all the project's commands: 0 done, 2 wrong use or configuration, 70 a fault of ours.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -155,7 +155,9 @@ async fn serve_until_told(config: Config, confirm_clock: bool) -> u8 {
         Ok(running) => running,
         Err(cause @ (NoStart::Config(_) | NoStart::Adoption(_) | NoStart::Listen(..))) => {
             eprintln!("error: the gateway cannot start\n{}", indented(&cause.to_string()));
-            eprintln!("  hint: seinpost-gateway check --config FILE names every fault");
+            if !matches!(cause, NoStart::Listen(..)) {
+                eprintln!("  hint: seinpost-gateway check --config FILE names every fault");
+            }
             return USE;
         }
         Err(cause) => return failed("the gateway cannot start", &cause.to_string()),
@@ -186,21 +188,33 @@ fn check(arguments: &Check) -> u8 {
     for (name, value, origin) in sources.listing() {
         say(&format!("{name} = {value}  (from {origin})"));
     }
-    let config = match sources.config() {
-        Ok(config) => config,
-        Err(faults) => return unusable(&faults),
+    // A value that cannot be used hides no fault of a file: the rest is checked with its default.
+    let (config, faults) = match sources.config() {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(faults) => (sources.with_defaults_for(&faults), faults),
     };
-    match check_files(&config, Clock::system(None).reading()) {
-        Ok(()) => {
-            say("ok: a gateway can start with this, as far as can be seen without opening its log");
-            DONE
-        }
-        Err(causes) => {
-            eprintln!("error: the configuration cannot be used");
-            causes.iter().for_each(|cause| eprintln!("{}", indented(&cause.to_string())));
-            USE
+    let causes = config.map(|config| check_files(&config, Clock::system(None).reading()).err().unwrap_or_default());
+    let told = |key: &str| faults.iter().any(|fault| fault.key == key);
+    let mut lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    for cause in causes.into_iter().flatten() {
+        match cause {
+            NoStart::Config(more) => {
+                lines.extend(more.iter().filter(|fault| !told(&fault.key)).map(ToString::to_string));
+            }
+            NoStart::Adoption(more) => {
+                let more = more.iter().filter(|misfit| !told(misfit.key));
+                lines.extend(more.map(|misfit| format!("{misfit} (from {})", sources.origin(misfit.key))));
+            }
+            other => lines.push(other.to_string()),
         }
     }
+    if lines.is_empty() {
+        say("ok: a gateway can start with this, as far as can be seen without opening its log");
+        return DONE;
+    }
+    eprintln!("error: the configuration cannot be used");
+    lines.iter().for_each(|line| eprintln!("{}", indented(line)));
+    USE
 }
 
 fn begin(arguments: &Init) -> u8 {
@@ -228,7 +242,8 @@ fn say(line: &str) {
 /// Begins to write the operator's log to stderr.
 fn log_to_stderr(config: &Config) {
     let filter = EnvFilter::try_new(&config.logs_filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
     match config.logs {
         Format::Pretty => builder.init(),
         Format::Json => builder.json().init(),

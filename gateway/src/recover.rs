@@ -39,7 +39,7 @@ pub struct Recovered {
     pub time: Option<Timestamp>,
     /// How many records the store did not have.
     pub applied: u64,
-    /// Whether the store had to be begun anew.
+    /// Whether the store was built anew: it was gone, or not to be used.
     pub rebuilt: bool,
 }
 
@@ -158,6 +158,8 @@ struct Filler<'a> {
     waiting_bytes: usize,
     applied: u64,
     rebuilt: bool,
+    /// Whether it was emptied here, which is tried once.
+    emptied: bool,
 }
 
 impl<'a> Filler<'a> {
@@ -165,7 +167,16 @@ impl<'a> Filler<'a> {
         // What was applied was durable, so a store that leads is a witness, as the head file is.
         match store.reader().applied() {
             has if has > size => Err(Fault::Shorter { journal: size, head: has }),
-            has => Ok(Self { store, has, waiting: Vec::new(), waiting_bytes: 0, applied: 0, rebuilt: false }),
+            has => Ok(Self {
+                store,
+                has,
+                waiting: Vec::new(),
+                waiting_bytes: 0,
+                applied: 0,
+                // Somebody deleted it, or it was begun anew when it was opened.
+                rebuilt: has == 0 && size > 0,
+                emptied: false,
+            }),
         }
     }
 
@@ -205,7 +216,7 @@ impl<'a> Filler<'a> {
                 self.waiting_bytes = 0;
                 Ok(())
             }
-            Err(fault) if !self.rebuilt => {
+            Err(fault) if !self.emptied => {
                 warn!(%fault, "the store is built again from the journal");
                 self.rebuild(journal, end)
             }
@@ -216,7 +227,7 @@ impl<'a> Filler<'a> {
     /// Empties the store and applies everything up to the commit that begins at `end`.
     fn rebuild(&mut self, journal: &dyn Journal, end: u64) -> Result<(), Fault> {
         self.store.clear()?;
-        (self.has, self.applied, self.rebuilt) = (0, 0, true);
+        (self.has, self.applied, self.rebuilt, self.emptied) = (0, 0, true, true);
         self.waiting.clear();
         self.waiting_bytes = 0;
         for commit in journal.replay(0) {
@@ -280,7 +291,7 @@ mod tests {
         let recovered = recover(&journal, &mut store, None, &mut each, &mut |progress| told.push(progress)).unwrap();
         let last = journal.replay(0).last().unwrap().unwrap();
         assert_eq!(next, journal.size());
-        assert_eq!(told.last(), Some(&Progress { read: next, size: next, rebuilding: false }));
+        assert_eq!(told.last(), Some(&Progress { read: next, size: next, rebuilding: true }));
         assert_eq!((recovered.size, recovered.root), (last.size(), last.root));
         assert_eq!(recovered.checkpoint.as_ref(), Some(&last.checkpoint));
         assert_eq!(recovered.time, Some(last.time));

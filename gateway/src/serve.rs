@@ -206,8 +206,13 @@ fn open(config: &Config) -> Result<Opened, Fault> {
     Ok(Opened { head, journal, store, replayed, tree: recovered.tree, time: recovered.time })
 }
 
-fn progress(progress: Progress) {
-    info!(?progress, "reading what was kept");
+/// Tells how far start-up is: a long log takes minutes, and whoever waits wants to see it go on.
+fn progress(Progress { read, size, rebuilding }: Progress) {
+    if rebuilding {
+        info!("building the store again from the journal: {read} of {size} records");
+    } else {
+        info!("checking the journal and the store: {read} of {size} records");
+    }
 }
 
 /// Reads the folders of covenants and revocation lists, and holds them to the log.
@@ -229,14 +234,14 @@ fn recorded_covenant(opened: &Opened, index: u64) -> Result<wire::SignedItem, No
     wire::SignedItem::decode(opened.journal.reader().read(position)?).map_err(broken)
 }
 
-/// Checks all that can be checked without opening the log: for `check`.
+/// Checks all that can be checked without opening the log, for `check`: every fault of every file at once.
 pub fn check(config: &Config, now: Timestamp) -> Result<(), Vec<NoStart>> {
     let mut faults = Vec::new();
     let own = Own::read(config).map_err(|bad| faults.push(NoStart::Config(bad))).ok();
     let hub = fs::read_to_string(&config.hub).ok().and_then(|text| HubFile::parse(&text).ok());
-    if let Some(hub) = hub {
-        let folders = Folders { covenants: &config.covenants, crls: &config.crls };
-        match adopt::read(&folders, &hub, &State::default(), &[], now) {
+    let folders = Folders { covenants: &config.covenants, crls: &config.crls };
+    match hub {
+        Some(hub) => match adopt::read(&folders, &hub, &State::default(), &[], now) {
             Ok(adopted) => {
                 if let Some(own) = &own
                     && let Err(bad) = own.check_against(config, &adopted.covenants)
@@ -245,7 +250,12 @@ pub fn check(config: &Config, now: Timestamp) -> Result<(), Vec<NoStart>> {
                 }
             }
             Err(misfits) => faults.push(NoStart::Adoption(misfits)),
-        }
+        },
+        // Without the hub file no succession can be judged; that the files are there and can be read still can.
+        None => match adopt::look(&folders) {
+            misfits if misfits.is_empty() => {}
+            misfits => faults.push(NoStart::Adoption(misfits)),
+        },
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }

@@ -52,9 +52,21 @@ fn a_new_hub_gets_a_configuration_and_a_key_once_and_check_names_all_that_is_sti
 
     let checked = gateway(folder.path(), &["check", "--config", "hub/gateway.toml"], 2);
     assert!(checked.out.contains("log.origin = \"seinpost.test/new\"  (from hub/gateway.toml)"), "{}", checked.out);
-    for missing in ["covenant.hub", "tls.certificate", "tls.key"] {
+    let missing = ["covenant.hub", "tls.certificate", "tls.key", "covenant.folder", "crl.folder"];
+    for missing in missing {
         assert!(checked.err.contains(missing), "{missing} in {}", checked.err);
     }
+    // A value that cannot be used does not hide what is wrong with the files.
+    let path = folder.path().join("hub/gateway.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let spoilt = text.replace("# listen = \"127.0.0.1:8443\"", "listen = \"nonsense\"");
+    assert_ne!(text, spoilt);
+    std::fs::write(&path, spoilt).unwrap();
+    let checked = gateway(folder.path(), &["check", "--config", "hub/gateway.toml"], 2);
+    for missing in missing.iter().chain(&["listen"]) {
+        assert!(checked.err.contains(missing), "{missing} in {}", checked.err);
+    }
+    std::fs::write(&path, text).unwrap();
     // What cannot be checked cannot be served either, and in the same words.
     let served = gateway(folder.path(), &["serve", "--config", "hub/gateway.toml"], 2);
     assert!(
@@ -71,6 +83,26 @@ fn a_configuration_that_can_be_served_is_said_to_be_and_where_each_value_came_fr
     let checked = gateway(folder.path(), &["check", "--config", "world/hub/gateway.toml"], 0);
     assert!(checked.out.ends_with("without opening its log\n"), "{}", checked.out);
     assert!(checked.out.contains("limits.drain = \"30s\"  (from the default)"), "{}", checked.out);
+}
+
+#[test]
+fn a_mistyped_variable_of_one_of_our_sections_is_told_and_a_variable_of_another_program_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    world(&folder.path().join("world"), "127.0.0.1:0");
+    let check = |variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seinpost-gateway"));
+        command.env_clear().env(variable, "1GiB").current_dir(folder.path());
+        let output = command.args(["check", "--config", "world/hub/gateway.toml"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = check("SEINPOST_LIMITS__MEMRY");
+    assert_eq!(code, Some(2));
+    assert!(
+        told.contains("unknown key; did you mean limits.memory?") && told.contains("SEINPOST_LIMITS__MEMRY"),
+        "{told}"
+    );
+    assert_eq!(check("SEINPOST_LIMITS__MEMORY"), (Some(0), String::new()));
+    assert_eq!(check("SEINPOST_PROFILE"), (Some(0), String::new()));
 }
 
 #[test]

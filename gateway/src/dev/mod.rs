@@ -149,7 +149,9 @@ fn world(arguments: &Arguments) -> Result<World, Failure> {
         now: Clock::system(None).reading(),
     };
     let made = World::make(&folder, &options);
-    Ok(made.map_err(|fault| WrongUse(format!("{fault}\nhint: name a folder that is new or empty by --dir")))?)
+    Ok(made.map_err(|fault| {
+        WrongUse(format!("{fault}\nhint: name a new folder by --dir; one whose making was broken off can be removed"))
+    })?)
 }
 
 /// Returns the address wanted, with the port that the system chose where it was left open. It is written into the
