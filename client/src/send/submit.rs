@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use prost::Message as _;
 use seinpost_protocol::item::{Item, ItemId, Payload};
 use seinpost_protocol::receipt::VerifiedReceipt;
 use seinpost_protocol::wire;
@@ -13,7 +14,8 @@ use seinpost_protocol::wire;
 use super::Submitted;
 use crate::client::Client;
 use crate::connect::request;
-use crate::error::{Error, Result};
+use crate::error::{Error, NotVerified, Result};
+use crate::evidence::Evidence;
 use crate::outbox::Waiting;
 use crate::verify::ReceiptFile;
 
@@ -42,7 +44,15 @@ impl Client {
             }
             Err(error) => return Err(error),
         };
-        let submitted = self.judge_acceptance(&item, &verified)?;
+        let submitted = match self.judge_acceptance(&item, &verified) {
+            // It stands in the log, signed: it convicts the hub, whatever it says next.
+            Err(Error::NotVerified(NotVerified { reason: reason @ "ACCEPTANCE", what, .. })) => {
+                let (item, receipt) = (item.wire().encode_to_vec(), receipt.encode_to_vec());
+                let pieces = vec![("item.bin", item.as_slice()), ("receipt.bin", &receipt)];
+                return Err(self.accuse(Evidence { reason, what, pieces }));
+            }
+            judged => judged?,
+        };
         self.ruling_of(verified.record.as_ref().expect("an acceptance was asked for"), &receipt).await?;
         if let Payload::KeyStatement(statement) = item.payload() {
             let (serial, digest) = (statement.serial, Some(item.digest()));

@@ -109,6 +109,25 @@ async fn a_second_answer_to_one_delivery_is_withheld_and_convicts_who_signed_bot
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_the_log_itself_leads_to_somebody_else_convicts_the_hub() {
+    let (stage, police, safe_home) = Stage::ready().await;
+    stage.hub.lie(Lie::Reroute);
+    let rerouted = stage.hub.log().size();
+    let error = police.send(&outgoing(), TEXT, &Check, KeepCopy::No).await.unwrap_err();
+    assert_eq!(error.reason(), Some("ACCEPTANCE"), "{error}");
+    assert!(error.to_string().contains("consigned to others than it is addressed to"), "{error}");
+    let evidence = error.evidence().unwrap();
+    for piece in ["item.bin", "receipt.bin", "about.json"] {
+        assert!(evidence.join(piece).exists(), "{piece}");
+    }
+    assert_eq!(police.outbox().waiting().unwrap().len(), 1, "it is not called accepted");
+    // An honest hub would lead it to the safe home, which got nothing; the auditor names the acceptance and the consignment.
+    assert_eq!(stage.hub.log().mailbox(safe_home.address()).len(), 1, "its own key statement");
+    let faults = faults(&stage).await;
+    assert!(faults.iter().any(|(index, _)| (rerouted..rerouted + 2).contains(index)), "{faults:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_is_put_under_another_conversation_is_withheld() {
     let (stage, police, safe_home) = Stage::ready().await;
     stage.hub.lie(Lie::ForeignConversation);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use seinpost_certs::key::Key;
 use seinpost_certs::world::World;
-use seinpost_protocol::address::Address;
+use seinpost_protocol::address::{Address, Function};
 use seinpost_protocol::certificate::{Chain, Crl};
 use seinpost_protocol::checkpoint::{Checkpoint, LogKey, note};
 use seinpost_protocol::covenant::{Covenant, Trust};
@@ -305,6 +305,12 @@ impl Log {
                 let all = wire::audience::Of::Group(wire::Group::All.into());
                 (wire::submission_acceptance::About::Key(about), all, vec![(signer, "key-statement".into())])
             }
+        };
+        let to = if self.tells(Lie::Reroute) {
+            let mayor = Address { oin: signer.oin, function: Function::Mayor };
+            to.into_iter().map(|(_, rule_id)| (mayor, rule_id)).collect()
+        } else {
+            to
         };
         let index = self.size();
         let now = Some((self.now)().into());

@@ -48,6 +48,8 @@ pub(crate) enum Lie {
     StaleHead,
     /// The receipt is of another item.
     OtherReceipt,
+    /// Whatever is addressed to others is consigned to the sender's mayor: in the log itself, with true proofs.
+    Reroute,
     /// The newest covenant is the first one.
     OldCovenant,
     /// The newest key statement is kept back.
