@@ -329,6 +329,7 @@ impl Start {
                 .build_v1()
                 .map_err(broken)?;
             routes = routes.add_service(reflection);
+            info!("the services describe themselves to every peer (gRPC reflection)");
         }
         let budget = Budget::new(config.memory_bytes, config.memory_per_agency_bytes);
         let server = server(Authorize::new(covenants.clone(), budget, now.clone()));

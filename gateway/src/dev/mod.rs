@@ -84,7 +84,9 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let world = world(arguments)?;
     let log = log_into(&world.hub_folder())?;
-    let config = config(&world)?;
+    let mut config = config(&world)?;
+    // Whoever explores asks the hub for its services; one that does real work says nothing of them.
+    config.reflection = true;
     let data = config.data.clone();
     let vkey = setup::vkey(&config)?;
     // A development hub may rest for days; nobody is there to confirm that its clock is right when it wakes.
