@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use prost::Message as _;
 use seinpost_protocol::checkpoint::LogKey;
-use seinpost_protocol::covenant::{COVENANT_BYTES_MAX, Covenant, Trust};
+use seinpost_protocol::covenant::{BadCovenant, COVENANT_BYTES_MAX, Covenant, Trust};
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::hub::HubFile;
 use seinpost_protocol::item::digest_of;
@@ -166,9 +166,9 @@ impl Covenants {
     /// Verifies the next covenant, keeps it, and goes on from it.
     fn take(&mut self, item: &wire::SignedItem, pins: &Pins) -> Result<()> {
         let serial = self.next_serial();
-        let covenant = self.with_trust(|trust| Covenant::verify(item, trust)).map_err(|bad| {
-            Error::not_verified("COVENANT", format!("covenant {serial} from the hub does not hold: {bad}"))
-        })?;
+        let covenant = self
+            .with_trust(|trust| Covenant::verify(item, trust))
+            .map_err(|bad| bad_covenant(&format!("covenant {serial} from the hub"), &bad))?;
         files::write(&self.path(serial), &item.encode_to_vec(), Mode::Plain)?;
         pins.update(|pins| pins.raise_covenant(serial, covenant.digest()))?;
         self.walked.push(covenant);
@@ -232,7 +232,7 @@ impl Client {
     pub fn judge_covenant(&self, bytes: Bytes) -> Result<Covenant> {
         self.covenants()
             .with_trust(|trust| Covenant::verify_bytes(bytes, trust))
-            .map_err(|bad| Error::not_verified("COVENANT", format!("the covenant does not hold: {bad}")))
+            .map_err(|bad| bad_covenant("the covenant", &bad))
     }
 
     /// Returns a covenant by the digest that a record or signer names, fetching what is new if it is not known.
@@ -307,6 +307,13 @@ impl Client {
         }
         covenants.take(item, &self.inner.pins)
     }
+}
+
+/// Says what keeps a covenant from being taken, with its code where every error has it.
+fn bad_covenant(which: &str, bad: &BadCovenant) -> Error {
+    let what = bad.to_string();
+    let what = what.strip_suffix(&format!(" [{}]", bad.reason())).unwrap_or(&what);
+    Error::not_verified(bad.reason(), format!("{which} does not hold: {what}"))
 }
 
 /// Reads serial and digest of a covenant that is not yet verified, to know how far there is to walk.

@@ -116,6 +116,10 @@ impl Error {
             std::io::ErrorKind::PermissionDenied => {
                 Self::usage(path.display().to_string(), "the file cannot be opened: permission denied")
             }
+            std::io::ErrorKind::IsADirectory => Self::usage(path.display().to_string(), "a folder, not a file"),
+            std::io::ErrorKind::NotADirectory => {
+                Self::usage(path.display().to_string(), "a part of this path is a file, not a folder")
+            }
             _ => Self::Fault(format!("{}: {error}", path.display())),
         }
     }
@@ -189,6 +193,17 @@ pub struct Refusal {
     pub nearest_rule: Option<String>,
     /// The fields at fault, where the gateway names them.
     pub violations: Vec<Fault>,
+}
+
+impl Refusal {
+    /// Tells it as the fault of one place among several, with its code and the rule that comes nearest.
+    pub(crate) fn fault(&self, place: String) -> Fault {
+        let fault = Fault::new(place, format!("{} [{}]", self.message, self.reason));
+        match &self.nearest_rule {
+            Some(rule) => fault.hint(format!("what rule {rule} says (seinpost covenant show rules --filter {rule})")),
+            None => fault,
+        }
+    }
 }
 
 /// Who refused.

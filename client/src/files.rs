@@ -61,6 +61,9 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
+    if folder.exists() {
+        return Err(Error::usage(folder.display().to_string(), "a file, where a folder is needed"));
+    }
     let created = (|| {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);

@@ -23,10 +23,10 @@ pub(super) async fn run(command: &Audit, client: &Client, printer: &Printer) -> 
 
 /// `seinpost verify RECEIPT`: offline, by what the profile has pinned and kept.
 pub(super) async fn verify_receipt(arguments: &Verify, profile: Profile, printer: &Printer) -> Outcome {
-    let deed = "the receipt does not hold";
-    let file = ReceiptFile::read(&arguments.receipt).doing(deed)?;
-    let client = Client::open(profile).doing(deed)?;
-    let verdict = client.verify_receipt(&file).doing(deed)?;
+    let unasked = "the receipt cannot be verified";
+    let client = Client::open(profile).doing(unasked)?;
+    let verdict = ReceiptFile::read(&arguments.receipt).and_then(|file| client.verify_receipt(&file));
+    let verdict = verdict.judging("the receipt does not hold", unasked)?;
     if printer.quiet {
         printer.line(verdict.item_digest.to_string());
     } else if printer.for_people() {
@@ -47,15 +47,15 @@ pub(super) async fn verify_receipt(arguments: &Verify, profile: Profile, printer
 }
 
 async fn checkpoint(client: &Client, printer: &Printer) -> Outcome {
-    let deed = "the checkpoint does not hold";
-    client.refresh_covenant().await.doing(deed)?;
-    let before = client.pins().read().doing(deed)?.pin();
-    let checkpoint = client.checkpoint().await.doing(deed)?;
+    let (fails, unasked) = ("the checkpoint does not hold", "the checkpoint cannot be verified");
+    client.refresh_covenant().await.doing(unasked)?;
+    let before = client.pins().read().doing(unasked)?.pin();
+    let checkpoint = client.checkpoint().await.judging(fails, unasked)?;
     if printer.quiet {
         printer.line(checkpoint.pin.size.to_string());
     } else if printer.for_people() {
         printer.line(String::from_utf8_lossy(&checkpoint.note).trim_end());
-        printer.note(format!("{} the {} records that this profile saw before", printer.green("extends"), before.size));
+        printer.note(extends(before.size, &printer.green("extends")));
     } else {
         printer.json(&serde_json::json!({
             "size": checkpoint.pin.size,
@@ -67,13 +67,20 @@ async fn checkpoint(client: &Client, printer: &Printer) -> Outcome {
     Ok(report::DONE)
 }
 
+/// Says what a checkpoint was compared with.
+fn extends(seen_size: u64, word: &str) -> String {
+    match seen_size {
+        0 => "the first that this profile sees: there is none yet to compare it with".to_owned(),
+        size => format!("{word} the {size} records that this profile saw before"),
+    }
+}
+
 /// `seinpost audit verify`: exit 0 only if all holds.
 async fn verify(client: &Client, printer: &Printer) -> Outcome {
-    let deed = "the log does not hold";
     let mut bar = Progressing::new(printer.quiet);
     let report = client.audit(&mut |progress| bar.show(progress.done, progress.of)).await;
     bar.end();
-    let report = report.doing(deed)?;
+    let report = report.judging("the log does not hold", "the log cannot be verified")?;
     if printer.quiet {
         printer.line(report.checkpoint.size.to_string());
     } else if printer.for_people() {
@@ -92,7 +99,10 @@ fn tell(report: &AuditReport, printer: &Printer) {
     printer
         .line(format!("log           {} records; root computed anew and signed by the log:", report.checkpoint.size));
     printer.line(format!("              {}", report.checkpoint.root));
-    printer.line(format!("extends       the {} records that this profile saw before", report.pinned_size));
+    printer.line(match report.pinned_size {
+        0 => "first         this profile saw none before".to_owned(),
+        size => format!("extends       the {size} records that this profile saw before"),
+    });
     printer.line(format!(
         "signatures    {} items verified by the covenant and revocation lists that their records name",
         report.items_verified

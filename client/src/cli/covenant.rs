@@ -1,7 +1,7 @@
 //! `covenant`, `route`, `codes`: what the covenant says, as tables.
 
 use seinpost_protocol::address::{Function, function_code};
-use seinpost_protocol::covenant::Covenant;
+use seinpost_protocol::covenant::{COVENANT_BYTES_MAX, Covenant};
 use seinpost_protocol::time::Timestamp;
 use seinpost_protocol::wire;
 
@@ -11,6 +11,7 @@ use super::{Doing as _, Outcome, report};
 use crate::client::Client;
 use crate::content::draft;
 use crate::error::{Error, Fault, Result};
+use crate::files;
 use crate::profile::function_from_code;
 
 pub(super) async fn run(command: &args::Covenant, client: &Client, printer: &Printer) -> Outcome {
@@ -26,6 +27,7 @@ pub(super) async fn route(arguments: &args::Route, client: &Client, printer: &Pr
     let covenant = client.refresh_covenant().await.doing(deed)?;
     let function = function(&arguments.function).doing(deed)?;
     let signal_type = signal_type(&arguments.signal_type).doing(deed)?;
+    judge_municipality(&arguments.municipality, &covenant).doing(deed)?;
     let now = client.now();
     let Ok(to) = covenant.resolve(function, &arguments.municipality, signal_type, now) else {
         let what = format!("no route to {} for municipality {}", function_code(function), arguments.municipality);
@@ -43,19 +45,24 @@ pub(super) async fn route(arguments: &args::Route, client: &Client, printer: &Pr
                 Cell::same(&rule.id),
                 Cell::same(&rule.legal_basis),
                 Cell::both(regimes(rule), rule_regimes(rule)),
+                purposes(rule),
                 Cell::same(reference(rule)),
                 Cell::same(printer.label(&rule.reason_nl, &rule.reason_en)),
             ]
         })
         .collect();
+    let demand_purpose = rules.iter().any(|row| !row[3].text.is_empty());
     if printer.for_people() {
         printer.line(format!("{} for {} is {name} ({to})", function_code(function), arguments.municipality));
+    }
+    if printer.for_people() && !rules.is_empty() {
         printer.line(format!("{} may send it {} under:", function_code(from), draft::type_code(signal_type)));
     }
     let columns = [
         column("RULE", "rule"),
         column("BASIS", "legal_basis"),
         column("REGIMES", "regimes").gives_way(),
+        column(if demand_purpose { "PURPOSE" } else { "" }, "purposes"),
         column("REFERENCE", "reference").gives_way(),
         column("REASON", "reason").gives_way(),
     ];
@@ -257,14 +264,11 @@ fn summary(covenant: &Covenant, now: Timestamp, printer: &Printer) -> u8 {
 }
 
 async fn verify(arguments: &CovenantVerify, client: &Client, printer: &Printer) -> Outcome {
-    let deed = "the covenant is not to be trusted";
     let covenant = match &arguments.file {
-        None => client.refresh_covenant().await.doing(deed)?,
-        Some(file) => {
-            let bytes = std::fs::read(file).map_err(|error| Error::file(file, &error)).doing(deed)?;
-            client.judge_covenant(bytes.into()).doing(deed)?
-        }
+        None => client.refresh_covenant().await,
+        Some(file) => files::read(file, COVENANT_BYTES_MAX).and_then(|bytes| client.judge_covenant(bytes.into())),
     };
+    let covenant = covenant.judging("the covenant is not to be trusted", "the covenant cannot be read")?;
     let signatures = covenant.item().signatures.len();
     let message = covenant.message();
     if printer.for_people() {
@@ -340,6 +344,13 @@ fn regimes(rule: &wire::Rule) -> String {
     rule.regimes().map(|regime| regime.as_str_name().trim_start_matches("SOURCE_REGIME_")).collect::<Vec<_>>().join(" ")
 }
 
+/// The purposes that a rule demands; none: any.
+fn purposes(rule: &wire::Rule) -> Cell {
+    let codes: Vec<&str> =
+        rule.purposes().map(|purpose| purpose.as_str_name().trim_start_matches("PURPOSE_")).collect();
+    Cell::both(codes.join(" "), codes)
+}
+
 fn reference(rule: &wire::Rule) -> &'static str {
     rule.reference().as_str_name().trim_start_matches("REFERENCE_")
 }
@@ -356,14 +367,28 @@ pub(super) fn function(written: &str) -> Result<Function> {
     function_from_code(&code(written)).ok_or_else(|| unknown(written, "no function", &draft::function_codes()))
 }
 
+/// Says what a municipality's code looks like, and finds the code of what was probably meant.
+fn judge_municipality(written: &str, covenant: &Covenant) -> Result<()> {
+    if written.len() == 4 && written.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    let participants =
+        covenant.message().participants.iter().filter(|participant| !participant.municipality.is_empty());
+    let (wanted, code) = (written.to_lowercase(), format!("{written:0>4}"));
+    let is_meant = |participant: &&wire::Participant| {
+        participant.municipality == code || participant.name.to_lowercase().split(' ').any(|word| word == wanted)
+    };
+    let meant = participants.filter(is_meant);
+    let meant: Vec<String> = meant.map(|meant| format!("{} ({})", meant.municipality, meant.name)).take(5).collect();
+    let fault = Fault::new(written, "a municipality is four digits, as 0363");
+    Err(Error::Usage(vec![if meant.is_empty() { fault } else { fault.hint(meant.join(", ")) }]))
+}
+
 pub(super) fn signal_type(written: &str) -> Result<wire::SignalType> {
     let name = format!("SIGNAL_TYPE_{}", code(written).trim_start_matches("SIGNAL_TYPE_"));
     wire::SignalType::from_str_name(&name)
         .filter(|signal_type| *signal_type != wire::SignalType::Unspecified)
-        .ok_or_else(|| {
-            let known = (1..).map_while(|number| wire::SignalType::try_from(number).ok()).map(draft::type_code);
-            unknown(written, "no type of signal", &known.collect::<Vec<_>>())
-        })
+        .ok_or_else(|| unknown(written, "no type of signal", &draft::TYPES.map(draft::type_code)))
 }
 
 /// A code as a person may type it: `safe-home` is SAFE_HOME.

@@ -24,7 +24,7 @@ use clap::FromArgMatches as _;
 use self::args::{Cli, Command};
 use self::print::Printer;
 use self::report::report;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// What a command came to: the exit code, or what could not be done and why.
 type Outcome = Result<u8, Failure>;
@@ -38,11 +38,17 @@ struct Failure {
 /// Adds to an error what was being done.
 trait Doing<T> {
     fn doing(self, deed: &'static str) -> Result<T, Failure>;
+    /// Adds to an error what was judged: only what was looked at and does not hold is said not to hold.
+    fn judging(self, fails: &'static str, unasked: &'static str) -> Result<T, Failure>;
 }
 
 impl<T> Doing<T> for Result<T, Error> {
     fn doing(self, deed: &'static str) -> Result<T, Failure> {
         self.map_err(|error| Failure { deed, error })
+    }
+
+    fn judging(self, fails: &'static str, unasked: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure { deed: if error.kind() == Kind::NotVerified { fails } else { unasked }, error })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A receipt with what belongs to it, in a file that a person can read and a stranger can verify.
 //!
-//! In come the file's bytes, out goes a [`ReceiptFile`] whose parts agree with each other; whether any of it holds is not
-//! asked here.
+//! In come the file's bytes, out goes a [`ReceiptFile`] whose parts are right by themselves and agree with each other; whether
+//! the log holds it and who signed it is not asked here.
 //!
 //! The file is JSON, so that it can be read by a person and sent by mail; bytes are in base64, digests in hexadecimal:
 //!
@@ -26,15 +26,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use prost::Message as _;
+use seinpost_protocol::canonical;
 use seinpost_protocol::certificate::Chain;
 use seinpost_protocol::digest::Digest;
-use seinpost_protocol::item::Item;
+use seinpost_protocol::item::{self, BadItem, Item};
 use seinpost_protocol::receipt;
 use seinpost_protocol::wire;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use super::bad_item;
+use crate::error::{Error, Fault, Result};
 use crate::files::{self, Mode};
+use crate::link::bad_receipt;
 use crate::pins::digest_from_hex;
 
 /// An item of 40 KiB, a chain of 16 KiB and a receipt of 16 KiB, in base64 and with room.
@@ -84,48 +87,51 @@ impl ReceiptFile {
     /// Reads a receipt file.
     ///
     /// # Errors
-    /// If it is none, or what stands beside item and receipt does not agree with them.
+    /// Wrong use if there is none to read or it is no receipt file; not verified if its parts do not hold or do not agree.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(&files::read(path, FILE_BYTES_MAX)?).map_err(|what| Error::usage(path.display().to_string(), what))
+        let at = path.display().to_string();
+        Self::parse(&files::read(path, FILE_BYTES_MAX)?).map_err(|error| match error {
+            Error::Usage(faults) => {
+                Error::Usage(faults.into_iter().map(|fault| Fault { place: at.clone(), ..fault }).collect())
+            }
+            other => other,
+        })
     }
 
     /// Reads a receipt file from its bytes.
     ///
     /// # Errors
-    /// Says what is wrong with it.
-    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|error| format!("no receipt file: {error}"))?;
+    /// As [`ReceiptFile::read`]: what is a receipt file by its form and does not hold is no wrong use, however it came by that.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let stored: Stored = serde_json::from_slice(bytes)
+            .map_err(|error| Error::usage("receipt", format!("no receipt file: {error}")))?;
         if stored.format != FORMAT {
-            return Err(format!("the format is {:?}, not {FORMAT:?}", stored.format));
+            let what = format!("no receipt file: the format is {:?}, not {FORMAT:?}", stored.format);
+            return Err(Error::usage("receipt", what));
         }
-        let decode =
-            |field: &str, text: &str| BASE64.decode(text).map(Bytes::from).map_err(|_| format!("{field}: not base64"));
-        let item = seinpost_protocol::item::decode_envelope(decode("item", &stored.item)?)
-            .map_err(|bad| format!("item: {bad}"))?;
-        let receipt = seinpost_protocol::canonical::decode_envelope::<wire::Receipt>(
-            "seinpost.v1.Receipt",
-            decode("receipt", &stored.receipt)?,
-        )
-        .map_err(|bad| format!("receipt: {bad}"))?;
-        let certificates = stored
-            .certificates
-            .iter()
-            .map(|text| decode("certificates", text))
-            .collect::<std::result::Result<_, _>>()?;
-        let file = Self {
-            covenant: digest_from_hex(&stored.covenant_digest).ok_or("covenant_digest: no digest")?,
-            log_origin: stored.log_origin,
-            item,
-            certificates,
-            receipt,
+        let decode = |field: &str, text: &str| {
+            let bytes = BASE64.decode(text).map(Bytes::from);
+            bytes.map_err(|_| Error::not_verified("BASE64", format!("{field} is not base64")))
         };
-        let parsed = file.parsed().map_err(|bad| format!("item: {bad}"))?;
-        if stored.item_digest != parsed.digest().to_string() || stored.item_id != parsed.signer().item_id.to_string() {
-            return Err("item_id and item_digest are not those of the item".into());
+        let item = item::decode_envelope(decode("item", &stored.item)?).map_err(|bad| bad_item(&bad))?;
+        let receipt =
+            canonical::decode_envelope::<wire::Receipt>("seinpost.v1.Receipt", decode("receipt", &stored.receipt)?)
+                .map_err(|bad| Error::not_verified(bad.reason.as_str(), format!("the receipt is not right: {bad}")))?;
+        let certificates =
+            stored.certificates.iter().map(|text| decode("certificates", text)).collect::<Result<Vec<_>>>()?;
+        let covenant = digest_from_hex(&stored.covenant_digest)
+            .ok_or_else(|| Error::not_verified("COVENANT_DIGEST", "covenant_digest is no digest"))?;
+        let file = Self { covenant, log_origin: stored.log_origin, item, certificates, receipt };
+        let parsed = file.parsed().map_err(|bad| bad_item(&bad))?;
+        if stored.item_id != parsed.signer().item_id.to_string() {
+            return Err(Error::not_verified("ITEM_ID", "item_id is not that of the item"));
         }
-        let (_, _, record) = receipt::open(&file.receipt).map_err(|bad| format!("receipt: {bad}"))?;
+        if stored.item_digest != parsed.digest().to_string() {
+            return Err(Error::not_verified("ITEM_DIGEST", "item_digest is not that of the item"));
+        }
+        let (_, _, record) = receipt::open(&file.receipt).map_err(|bad| bad_receipt(&bad))?;
         if record.is_some_and(|record| record.covenant_digest != file.covenant.as_ref()) {
-            return Err("covenant_digest is not that of the record".into());
+            return Err(Error::not_verified("COVENANT_DIGEST", "covenant_digest is not that of the record"));
         }
         Ok(file)
     }
@@ -159,7 +165,7 @@ impl ReceiptFile {
     ///
     /// # Errors
     /// If it is not, which a file that was read is.
-    pub fn parsed(&self) -> std::result::Result<Item, seinpost_protocol::item::BadItem> {
+    pub fn parsed(&self) -> std::result::Result<Item, BadItem> {
         Item::parse(self.item.clone(), &self.log_origin)
     }
 }

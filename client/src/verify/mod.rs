@@ -16,7 +16,7 @@ use seinpost_protocol::checkpoint::{LogKey, Pin};
 use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::hub::HubFile;
-use seinpost_protocol::item::{Item, Payload};
+use seinpost_protocol::item::{BadItem, Item, Payload};
 use seinpost_protocol::receipt::{self, EventKind};
 use seinpost_protocol::wire;
 use seinpost_protocol::wire::record::Event;
@@ -50,8 +50,7 @@ pub fn verify(file: &ReceiptFile, judges: &Judges<'_>) -> Result<Verdict> {
         let what = format!("the receipt is of the log {}, the hub file of {}", file.log_origin, judges.hub.origin);
         return Err(Error::not_verified("ORIGIN", what));
     }
-    let item =
-        file.parsed().map_err(|bad| Error::not_verified(bad.reason(), format!("the item is not right: {bad}")))?;
+    let item = file.parsed().map_err(|bad| bad_item(&bad))?;
     let keys = LogKeys::of(judges);
     let verified = receipt::verify(&file.receipt, &file.log_origin, &keys.all(), &Pin::NOTHING, &[])
         .map_err(|bad| bad_receipt(&bad))?;
@@ -103,6 +102,10 @@ pub fn verify(file: &ReceiptFile, judges: &Judges<'_>) -> Result<Verdict> {
     }
     verdict.not_proven.push(NotProven::Time);
     Ok(verdict)
+}
+
+fn bad_item(bad: &BadItem) -> Error {
+    Error::not_verified(bad.reason(), format!("the item is not right: {bad}"))
 }
 
 /// Says what the record says.

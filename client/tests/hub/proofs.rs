@@ -1,5 +1,7 @@
 //! What can be proven afterwards: by a receipt alone, and by an audit of the whole log; and what each leaves open.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use seinpost_client::audit::NotChecked;
 use seinpost_client::error::Kind;
 use seinpost_client::verify::{Judges, NotProven, Proven, ReceiptFile, verify};
@@ -38,6 +40,59 @@ async fn a_receipt_that_was_touched_does_not_verify() {
     let mut file = ReceiptFile::read(&sent.receipt).unwrap();
     file.certificates.clear();
     assert_eq!(police.verify_receipt(&file).unwrap_err().kind(), Kind::NotVerified);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bit_of_a_receipt_file_can_be_turned_and_none_makes_it_a_file_of_another_kind() {
+    let (_stage, police, _) = Stage::ready().await;
+    let sent = send(&police).await;
+    let whole = ReceiptFile::read(&sent.receipt).unwrap();
+    let good: serde_json::Value = serde_json::from_slice(&whole.to_bytes()).unwrap();
+    let mut holds = 0;
+    let mut judge = |place: &str, touched: &serde_json::Value| {
+        let read = ReceiptFile::parse(touched.to_string().as_bytes());
+        match read.and_then(|file| police.verify_receipt(&file).map(|_| file)) {
+            Ok(mut file) => {
+                // The envelope's hint which key it was is looked at by nobody.
+                file.item.signatures[0].keyid = whole.item.signatures[0].keyid.clone();
+                assert_eq!(file, whole, "{place} was turned, and the receipt holds");
+                holds += 1;
+            }
+            Err(error) => assert!(error.kind() == Kind::NotVerified && error.reason().is_some(), "{place}: {error:?}"),
+        }
+    };
+    for field in ["log_origin", "item_id", "item_digest", "covenant_digest"] {
+        let text = good[field].as_str().unwrap();
+        for at in 0..text.len() {
+            let mut touched = good.clone();
+            let turned = if &text[at..=at] == "0" { "1" } else { "0" };
+            touched[field] = [&text[..at], turned, &text[at + 1..]].concat().into();
+            judge(&format!("{field} at {at}"), &touched);
+        }
+    }
+    for pointer in ["/item", "/receipt", "/certificates/0"] {
+        let bytes = BASE64.decode(good.pointer(pointer).unwrap().as_str().unwrap()).unwrap();
+        // Each byte once, each time another bit of it.
+        for at in 0..bytes.len() {
+            let mut turned = bytes.clone();
+            turned[at] ^= 1 << (at % 8);
+            let mut touched = good.clone();
+            *touched.pointer_mut(pointer).unwrap() = BASE64.encode(turned).into();
+            judge(&format!("{pointer} byte {at}"), &touched);
+        }
+        let mut touched = good.clone();
+        *touched.pointer_mut(pointer).unwrap() = "not base64!".into();
+        judge(pointer, &touched);
+    }
+    assert!(holds <= whole.item.signatures[0].keyid.len(), "{holds}");
+
+    // What is no receipt file is wrong use: nothing is said of anybody's proof.
+    let mut other = good.clone();
+    other["format"] = "seinpost.receipt.v2".into();
+    for bytes in [&other.to_string().into_bytes()[..], b"{}", b"a letter", b""] {
+        assert_eq!(ReceiptFile::parse(bytes).unwrap_err().kind(), Kind::Usage);
+    }
+    assert_eq!(ReceiptFile::read(sent.receipt.parent().unwrap()).unwrap_err().kind(), Kind::Usage);
 }
 
 #[tokio::test(flavor = "multi_thread")]

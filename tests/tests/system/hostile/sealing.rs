@@ -34,7 +34,7 @@ async fn a_covenant_that_reroutes_and_was_not_signed_by_registrars_is_refused_be
     evil(&mut same);
     let same = hub.world().sign(&same, &[0, 1]).unwrap();
     for (shown, reason, evidence) in
-        [(next, "COVENANT", None), (same, "COVENANT_FORK", Some(["known.covenant", "shown.covenant"]))]
+        [(next, "TOO_FEW_OLD", None), (same, "COVENANT_FORK", Some(["known.covenant", "shown.covenant"]))]
     {
         let submissions = Arc::new(AtomicUsize::new(0));
         let lies = {
