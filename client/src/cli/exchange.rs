@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use seinpost_protocol::address::function_code;
-use seinpost_protocol::content::CONTENT_BYTES_MAX;
+use seinpost_protocol::address::{Function, function_code};
+use seinpost_protocol::content::{CONTENT_BYTES_MAX, FieldFault};
+use seinpost_protocol::covenant::Covenant;
 use seinpost_protocol::digest::Digest;
 use seinpost_protocol::wire;
 
 use super::args::{Receive, Send};
 use super::enrol::short;
-use super::print::{Cell, Printer, column};
+use super::print::{Cell, List, Printer, column};
 use super::{Doing as _, Outcome, report};
 use crate::answer::{Delivery, Say};
 use crate::client::Client;
-use crate::content::draft::{self, Writer, type_code};
+use crate::content::draft::{self, Draft, Reading, Writer, type_code};
 use crate::content::{self, Check};
 use crate::error::{Error, Fault, Result};
 use crate::inbox::{Inbox, describe};
@@ -49,18 +50,15 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
         let faults = faults.into_iter().map(|fault| Fault { place: format!("{name}: {}", fault.place), ..fault });
         Error::Usage(faults.collect())
     };
-    let (draft, mut faults) = draft::read(&text, &codes, writer);
+    let Reading { draft, places, faults } = draft::read(&text, &codes, writer);
     let draft = match draft {
         Some(draft) if faults.is_empty() => draft,
         draft => {
-            // What the profile says of the rest is told in the same go, where a profile can be found at all.
-            if let Some(draft) = draft
-                && let Ok(plan) = client.plan(&draft.outgoing).await
-            {
-                faults.extend(draft::beyond(&faults, content::faults_against(&draft.content, plan.profile())));
-            }
-            let error = in_file(faults.into_iter().map(Fault::from).collect());
-            return Err(with_template_hint(error)).doing(deed);
+            let faults = match draft {
+                Some(draft) => all_faults(&draft, &places, faults, client, &covenant).await,
+                None => faults.into_iter().map(Fault::from).collect(),
+            };
+            return Err(with_template_hint(in_file(faults))).doing(deed);
         }
     };
     if arguments.bsn_allowed && !listed {
@@ -69,7 +67,18 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
         );
     }
 
-    let plan = client.plan(&draft.outgoing).await.doing(deed)?;
+    let plan = match client.plan(&draft.outgoing).await {
+        Ok(plan) => plan,
+        // What the content lacks is told in the same go as what a rule refuses.
+        Err(refused @ Error::Refused(_))
+            if !profile_faults(&draft, client.address().function, &covenant).is_empty() =>
+        {
+            let faults = all_faults(&draft, &places, Vec::new(), client, &covenant).await;
+            // A key that is not there is no fault of the file, and is told by itself.
+            return Err(if faults.is_empty() { refused } else { in_file(faults) }).doing(deed);
+        }
+        Err(error) => return Err(error).doing(deed),
+    };
     let faults = content::faults_against(&draft.content, plan.profile());
     if !faults.is_empty() {
         return Err(in_file(faults.into_iter().map(Fault::from).collect())).doing(deed);
@@ -90,6 +99,48 @@ pub(super) async fn send(arguments: &Send, client: &Client, printer: &Printer) -
     let submitted = client.submit(waiting).await.doing(deed)?;
     accepted(&submitted, printer);
     Ok(report::DONE)
+}
+
+/// Finds what else is wrong with a file: what routes and rules refuse, and what the profile demands or does not allow.
+async fn all_faults(
+    draft: &Draft,
+    places: &[usize],
+    found: Vec<FieldFault>,
+    client: &Client,
+    covenant: &Covenant,
+) -> Vec<Fault> {
+    let is_known = |place: &str| found.iter().any(|known| known.field.starts_with(place));
+    let refused: Vec<Fault> = match client.refusals(&draft.outgoing) {
+        Ok(refusals) => {
+            let placed = refusals.iter().map(|(at, refusal)| (format!("to[{}]", places[*at]), refusal));
+            placed.filter(|(place, _)| !is_known(place)).map(|(place, refusal)| refusal.fault(place)).collect()
+        }
+        Err(Error::Usage(faults)) => faults,
+        Err(_) => Vec::new(),
+    };
+    // The profile of what is permitted, else the one that every rule names which may be meant, if they name but one.
+    let against = match client.plan(&draft.outgoing).await {
+        Ok(plan) => content::faults_against(&draft.content, plan.profile()),
+        Err(_) => profile_faults(draft, client.address().function, covenant),
+    };
+    let against = draft::beyond(&found, against);
+    found.into_iter().map(Fault::from).chain(refused).chain(against.into_iter().map(Fault::from)).collect()
+}
+
+/// What the content lacks or has too much of by the profile of the rules for its type and functions, whichever of them was
+/// meant; nothing, if they do not agree on one.
+fn profile_faults(draft: &Draft, from: Function, covenant: &Covenant) -> Vec<FieldFault> {
+    let outgoing = &draft.outgoing;
+    let is_meant = |rule: &&wire::Rule| {
+        rule.types().any(|of| of == outgoing.signal_type)
+            && rule.from().any(|of| of == from)
+            && rule.to().any(|of| outgoing.to.iter().any(|to| to.function == of))
+    };
+    let rules = covenant.message().rules.iter().filter(is_meant);
+    let profiles: Vec<_> = rules.flat_map(|rule| covenant.profiles_of(rule, outgoing.signal_type)).collect();
+    let newest = profiles.iter().max_by_key(|profile| profile.version);
+    let newest = newest.filter(|newest| profiles.iter().all(|profile| profile.name == newest.name));
+    newest.map_or_else(Vec::new, |profile| content::faults_against(&draft.content, profile))
 }
 
 fn accepted(submitted: &Submitted, printer: &Printer) {
@@ -120,7 +171,7 @@ fn accepted(submitted: &Submitted, printer: &Printer) {
     }
 }
 
-fn dry_run(draft: &content::Draft, plan: &Plan, printer: &Printer) -> u8 {
+fn dry_run(draft: &Draft, plan: &Plan, printer: &Printer) -> u8 {
     if printer.for_people() {
         let profile = plan.profile();
         printer.line(format!("nothing was sent; this {} would be readable by:", type_code(draft.outgoing.signal_type)));
@@ -184,6 +235,7 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
     let inbox = inbox.doing(deed)?;
     let start = if arguments.again { Start::Beginning } else { Start::Pinned };
     let mut mailbox = client.receive(start, Arc::new(Check::default())).await.doing(deed)?;
+    let mut list = List::begin(printer);
     let (mut code, mut came) = (report::DONE, 0_u32);
     loop {
         let received = if arguments.follow {
@@ -208,7 +260,7 @@ pub(super) async fn receive(arguments: &Receive, client: &Client, printer: &Prin
         }
         if received.place().is_some() || matches!(received, Received::Alarm(_)) {
             came += 1;
-            tell(&received, kept.as_deref(), arguments.show, client, printer);
+            tell(&received, kept.as_deref(), arguments.show, client, &mut list, printer);
         }
         match &received {
             Received::Waiting(trouble) => printer.note(format!("{trouble}; it is tried again until it is there")),
@@ -243,7 +295,7 @@ async fn acknowledge(signal: &ReceivedSignal, client: &Client) -> Result<String>
     }
 }
 
-fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, printer: &Printer) {
+fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, list: &mut List<'_>, printer: &Printer) {
     let content = match received {
         Received::Signal(signal) if show => shown(signal),
         _ => None,
@@ -260,7 +312,7 @@ fn tell(received: &Received, kept: Option<&Path>, show: bool, client: &Client, p
         if let Some(content) = content {
             object["content"] = content;
         }
-        printer.json(&object);
+        list.add(&object);
         return;
     }
     match received {
@@ -374,6 +426,9 @@ fn with_template_hint(error: Error) -> Error {
     match error {
         Error::Usage(mut faults) => {
             if let Some(last) = faults.last_mut() {
+                if last.hint.is_empty() {
+                    last.hint.push_str("what the covenant permits; seinpost route shows under which rules");
+                }
                 last.hint.push_str("\n  hint: seinpost template EXPLOITATION_SIGNAL shows a filled example");
             }
             Error::Usage(faults)

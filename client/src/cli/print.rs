@@ -8,6 +8,16 @@ use serde_json::Value as Json;
 
 use super::args::{Colour, Format, Global, Lang};
 
+/// Returns the columns of the terminal on standard output: those that COLUMNS says, else those that it has; `None`: it is
+/// no terminal, and lines may be as long as they are.
+pub(super) fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    said.or_else(|| Table::new().width().map(usize::from)).filter(|columns| *columns > 0)
+}
+
 /// What printing needs to know, read once.
 #[derive(Debug, Clone)]
 pub(super) struct Printer {
@@ -46,7 +56,7 @@ impl Printer {
                 Colour::Auto => terminal && !no_colour,
             },
             // A pipe gets the table as wide as it is: a program that reads it must not meet cut cells.
-            width: if terminal { Table::new().width().map(usize::from) } else { None },
+            width: terminal_width(),
         }
     }
 
@@ -145,6 +155,42 @@ impl Printer {
 
     fn paint(&self, text: &str, code: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// A JSON list that is printed as it grows: one document, or one object a line. It is one document however the command
+/// ends, since dropping it closes it; whoever prints for people prints no list.
+pub(super) struct List<'a> {
+    printer: &'a Printer,
+    is_empty: bool,
+}
+
+impl<'a> List<'a> {
+    /// Begins a list.
+    pub(super) fn begin(printer: &'a Printer) -> Self {
+        Self { printer, is_empty: true }
+    }
+
+    /// Prints the next object.
+    pub(super) fn add(&mut self, value: &Json) {
+        match self.printer.format {
+            _ if self.printer.quiet => {}
+            Format::Table => {}
+            Format::Jsonl => out(&value.to_string()),
+            Format::Json => {
+                let text = serde_json::to_string_pretty(value).expect("a JSON value can be written");
+                out(&format!("{}{text}", if self.is_empty { "[\n" } else { ",\n" }));
+                self.is_empty = false;
+            }
+        }
+    }
+}
+
+impl Drop for List<'_> {
+    fn drop(&mut self) {
+        if self.printer.format == Format::Json && !self.printer.quiet {
+            out(if self.is_empty { "[]" } else { "]" });
+        }
     }
 }
 

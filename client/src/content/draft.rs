@@ -41,21 +41,33 @@ pub fn type_code(signal_type: wire::SignalType) -> &'static str {
     signal_type.as_str_name().trim_start_matches("SIGNAL_TYPE_")
 }
 
+/// A file as far as it can be read, with all its faults.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The draft, if its header could be read. One that comes with faults lacks what is at fault, recipients too: it
+    /// serves to look for more faults, and never to be sent.
+    pub draft: Option<Draft>,
+    /// Where in the file the draft's recipients stand.
+    pub places: Vec<usize>,
+    /// All faults, in the file's order where it has one.
+    pub faults: Vec<FieldFault>,
+}
+
 /// Reads a draft from the text of a JSON file.
 ///
 /// # Errors
 /// All faults of the file, in its order where the file has one.
 pub fn parse(text: &str, codes: &dyn Codes, writer: Writer) -> Result<Draft, Vec<FieldFault>> {
     match read(text, codes, writer) {
-        (Some(draft), faults) if faults.is_empty() => Ok(draft),
-        (_, faults) => Err(faults),
+        Reading { draft: Some(draft), faults, .. } if faults.is_empty() => Ok(draft),
+        Reading { faults, .. } => Err(faults),
     }
 }
 
-/// Reads a draft as far as it can be read, with all faults of the file. A draft that comes with faults lacks what is at
-/// fault: it serves to look for more faults, and never to be sent.
+/// Reads a draft as far as it can be read, with all faults of the file.
 #[must_use]
-pub fn read(text: &str, codes: &dyn Codes, writer: Writer) -> (Option<Draft>, Vec<FieldFault>) {
+pub fn read(text: &str, codes: &dyn Codes, writer: Writer) -> Reading {
+    let faulty = |fault| Reading { faults: vec![fault], ..Reading::default() };
     let allowed = "a JSON object; seinpost template TYPE shows one";
     let file: Json = match serde_json::from_str(text) {
         Ok(file) => file,
@@ -65,15 +77,15 @@ pub fn read(text: &str, codes: &dyn Codes, writer: Writer) -> (Option<Draft>, Ve
                 _ => "not JSON",
             };
             let place = format!("line {}, column {}", error.line(), error.column());
-            return (None, vec![FieldFault::new(place, wrong, allowed)]);
+            return faulty(FieldFault::new(place, wrong, allowed));
         }
     };
     let Json::Object(object) = file else {
-        return (None, vec![FieldFault::new("the file", "not an object", allowed)]);
+        return faulty(FieldFault::new("the file", "not an object", allowed));
     };
     let mut reader = Reader { object, faults: Vec::new(), codes };
-    let draft = reader.draft(writer);
-    (draft, reader.faults)
+    let (draft, places) = reader.draft(writer);
+    Reading { draft, places, faults: reader.faults }
 }
 
 struct Reader<'a> {
@@ -83,14 +95,15 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads every field even after a fault, so that all faults are found; `None` only together with a fault.
-    fn draft(&mut self, writer: Writer) -> Option<Draft> {
+    /// Reads every field even after a fault, so that all faults are found; `None` only together with a fault. Beside it
+    /// stand the places of its recipients.
+    fn draft(&mut self, writer: Writer) -> (Option<Draft>, Vec<usize>) {
         let signal_type = self.required::<wire::SignalType>("type");
         if let Some(signal_type) = signal_type.filter(|signal_type| !TYPES.contains(signal_type)) {
             let known = TYPES.map(type_code).join(", ");
             self.fault("type", format!("{} is not yet known to this version", type_code(signal_type)), known);
         }
-        let to = self.recipients();
+        let (places, to) = self.recipients().into_iter().unzip();
         let source_regime = self.required::<wire::SourceRegime>("source_regime");
         let purpose = self.required::<wire::Purpose>("purpose");
         let urgency = self.optional::<wire::Urgency>("urgency");
@@ -117,35 +130,38 @@ impl Reader<'_> {
             let fields = "type, to, source_regime, purpose, urgency, handling, conversation, in_reply_to, supersedes, expires, retention_class, content";
             self.fault(name, "an unknown field", fields);
         }
-        Some(Draft {
-            outgoing: Outgoing {
-                signal_type: signal_type?,
-                to: to?,
-                source_regime: source_regime?,
-                purpose: purpose?,
-                urgency: urgency.unwrap_or(wire::Urgency::Normal),
-                handling: handling?,
-                conversation,
-                in_reply_to,
-                supersedes,
-                expires,
-                retention_class,
-            },
-            content: content?,
-        })
+        let draft = |content| {
+            Some(Draft {
+                outgoing: Outgoing {
+                    signal_type: signal_type?,
+                    to,
+                    source_regime: source_regime?,
+                    purpose: purpose?,
+                    urgency: urgency.unwrap_or(wire::Urgency::Normal),
+                    handling: handling.unwrap_or_default(),
+                    conversation,
+                    in_reply_to,
+                    supersedes,
+                    expires,
+                    retention_class,
+                },
+                content,
+            })
+        };
+        (content.and_then(draft), places)
     }
 
-    fn recipients(&mut self) -> Option<Vec<To>> {
+    /// Returns the recipients that could be read, each with its place in the file.
+    fn recipients(&mut self) -> Vec<(usize, To)> {
         let Some(Json::Array(list)) = self.object.shift_remove("to") else {
             self.fault("to", "missing", "a list of 1..8 recipients: function, municipality or oin, legal_basis");
-            return None;
+            return Vec::new();
         };
         // Eight, as the header has it: more are a mailing, and each costs a wrapped key.
         if list.is_empty() || list.len() > 8 {
             self.fault("to", format!("{} recipients", list.len()), "1..8");
         }
-        let recipients: Vec<_> = list.into_iter().enumerate().map(|(i, json)| self.recipient(i, json)).collect();
-        recipients.into_iter().collect()
+        list.into_iter().enumerate().filter_map(|(i, json)| Some((i, self.recipient(i, json)?))).collect()
     }
 
     fn recipient(&mut self, i: usize, json: Json) -> Option<To> {
@@ -172,8 +188,14 @@ impl Reader<'_> {
             inner.fault("municipality", "missing", "a municipality code (the covenant finds the address), or an oin");
         }
         let legal_basis = inner.text("legal_basis");
-        if legal_basis.is_none() {
-            inner.fault("legal_basis", "missing", "a code (seinpost codes legal_basis)");
+        match &legal_basis {
+            None => inner.fault("legal_basis", "missing", "a code (seinpost codes legal_basis)"),
+            Some(code) if !self.codes.has("legal_basis", code) => {
+                let shown = if code.len() <= 40 { code } else { "what is given" };
+                let wrong = format!("{shown} is not in the list legal_basis");
+                inner.fault("legal_basis", wrong, "a code of the list (seinpost codes legal_basis)");
+            }
+            Some(_) => {}
         }
         let basis_reference = inner.text("basis_reference");
         for name in inner.object.keys().cloned().collect::<Vec<_>>() {
@@ -311,6 +333,19 @@ fn codes_of<E: Coded>() -> String {
     E::codes().join(", ")
 }
 
+impl Coded for wire::SignalType {
+    const PREFIX: &'static str = "SIGNAL_TYPE_";
+
+    fn from_code(code: &str) -> Option<Self> {
+        Self::from_str_name(&format!("SIGNAL_TYPE_{code}")).filter(|value| *value != Self::Unspecified)
+    }
+
+    /// Those that can be sent now: the format has more.
+    fn codes() -> Vec<&'static str> {
+        TYPES.map(type_code).to_vec()
+    }
+}
+
 macro_rules! coded {
     ($($type:ty, $prefix:literal;)*) => {$(
         impl Coded for $type {
@@ -329,7 +364,6 @@ macro_rules! coded {
 }
 
 coded! {
-    wire::SignalType, "SIGNAL_TYPE_";
     wire::SourceRegime, "SOURCE_REGIME_";
     wire::Purpose, "PURPOSE_";
     wire::Urgency, "URGENCY_";

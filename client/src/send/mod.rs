@@ -238,7 +238,7 @@ impl Client {
     fn judge_header(&self, plan: &Plan, header: &Bytes) -> Result<()> {
         let header = SignalHeader::parse(header.clone())
             .map_err(|bad| Error::usage(bad.field(), format!("the signal is not right: {bad}")))?;
-        plan.covenant.permit(&header).map(|_| ()).map_err(|refused| refusal(&refused))
+        plan.covenant.permit(&header).map(|_| ()).map_err(|refused| refusal(&refused).into())
     }
 
     /// Keeps content and blind, which together prove to a court what was sent; only where the sender asks for it.

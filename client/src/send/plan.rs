@@ -82,15 +82,39 @@ impl Client {
         let now = self.now();
         self.judge_self(&covenant, now)?;
         judge_form(outgoing, now)?;
-        let addresses = resolve(outgoing, &covenant, now)?;
-        let permit = permit(outgoing, &addresses, self.address().function, &covenant, now)?;
+        let (addresses, permit) = match judge_recipients(outgoing, self.address().function, &covenant, now)? {
+            Ok(judged) => judged,
+            Err(refused) => return Err(together(refused, outgoing.to.len())),
+        };
         let mut readers = Vec::with_capacity(addresses.len());
-        for (address, (to, permitted)) in addresses.iter().zip(outgoing.to.iter().zip(&permit.recipients)) {
+        let mut refused = Vec::new();
+        for (at, (address, (to, permitted))) in
+            addresses.iter().zip(outgoing.to.iter().zip(&permit.recipients)).enumerate()
+        {
             let rule = covenant.rule(&permitted.rule_id).expect("a permit names a rule of its covenant").clone();
-            readers.push(self.reader(*address, to, rule, permitted.routed, &covenant, now).await?);
+            match self.reader(*address, to, rule, permitted.routed, &covenant, now).await {
+                Ok(reader) => readers.push(reader),
+                Err(Error::Refused(refusal)) => refused.push((at, refusal)),
+                Err(error) => return Err(error),
+            }
+        }
+        if !refused.is_empty() {
+            return Err(together(refused, outgoing.to.len()));
         }
         let expires = judge_expiry(outgoing, &readers, now)?;
         Ok(Plan { covenant, permit, readers, expires, outgoing: outgoing.clone(), made_at: now })
+    }
+
+    /// Asks the covenant alone which recipients it refuses, and why: all of them, each with its place among the recipients.
+    ///
+    /// # Errors
+    /// If no covenant rules now, or an address stands twice.
+    pub fn refusals(&self, outgoing: &Outgoing) -> Result<Vec<(usize, Refusal)>> {
+        if outgoing.to.is_empty() {
+            return Ok(Vec::new());
+        }
+        let judged = judge_recipients(outgoing, self.address().function, &self.covenant()?, self.now())?;
+        Ok(judged.err().unwrap_or_default())
     }
 
     /// Asks the covenant whether one may sign at all, before anything else is asked.
@@ -163,49 +187,75 @@ fn judge_form(outgoing: &Outgoing, now: Timestamp) -> Result<()> {
     if faults.is_empty() { Ok(()) } else { Err(Error::Usage(faults)) }
 }
 
-/// Finds the address of each recipient.
-fn resolve(outgoing: &Outgoing, covenant: &Covenant, now: Timestamp) -> Result<Vec<Address>> {
-    let resolve = |to: &To| match (to.oin, &to.municipality) {
-        (Some(oin), _) => Ok(Address { oin, function: to.function }),
-        (None, municipality) => {
-            let municipality = municipality.as_deref().unwrap_or_default();
-            covenant.resolve(to.function, municipality, outgoing.signal_type, now).map_err(|no| {
-                Error::Refused(Refusal {
-                    by: By::Covenant,
-                    reason: "NO_ROUTE".into(),
-                    message: format!(
-                        "the covenant leads no {} for municipality {municipality} to {}: {no}",
-                        outgoing.signal_type.as_str_name().trim_start_matches("SIGNAL_TYPE_"),
-                        seinpost_protocol::address::function_code(to.function),
-                    ),
-                    nearest_rule: None,
-                    violations: Vec::new(),
-                })
-            })
-        }
-    };
-    let addresses = outgoing.to.iter().map(resolve).collect::<Result<Vec<_>>>()?;
-    for (at, address) in addresses.iter().enumerate() {
-        if addresses[..at].contains(address) {
-            let fault = Fault::new(format!("to[{at}]"), format!("{address} is a recipient already"));
-            return Err(Error::Usage(vec![fault.hint("each address once; two municipalities may have one safe home")]));
+/// What a covenant says to a signal's recipients: their addresses and the rules that permit it, or who is refused and why.
+type Judged = std::result::Result<(Vec<Address>, Permit), Vec<(usize, Refusal)>>;
+
+/// Asks routes and rules for each recipient by itself, so that all refusals are known at once, and then for all together.
+fn judge_recipients(outgoing: &Outgoing, from: Function, covenant: &Covenant, now: Timestamp) -> Result<Judged> {
+    let mut addresses = Vec::with_capacity(outgoing.to.len());
+    let mut refused = Vec::new();
+    for (at, to) in outgoing.to.iter().enumerate() {
+        match resolve(to, outgoing.signal_type, covenant, now) {
+            Ok(address) => {
+                if addresses.contains(&address) {
+                    let fault = Fault::new(format!("to[{at}]"), format!("{address} is a recipient already"));
+                    let hint = "each address once; two municipalities may have one safe home";
+                    return Err(Error::Usage(vec![fault.hint(hint)]));
+                }
+                addresses.push(address);
+                if let Err(no) = permit(outgoing, &[to], &[address], from, covenant, now) {
+                    refused.push((at, no));
+                }
+            }
+            Err(no) => refused.push((at, no)),
         }
     }
-    Ok(addresses)
+    if !refused.is_empty() {
+        return Ok(Err(refused));
+    }
+    let to: Vec<&To> = outgoing.to.iter().collect();
+    // What each may get by itself may still find no profile that serves all.
+    Ok(permit(outgoing, &to, &addresses, from, covenant, now)
+        .map(|permit| (addresses, permit))
+        .map_err(|no| vec![(0, no)]))
+}
+
+/// Finds the address of a recipient.
+fn resolve(
+    to: &To,
+    signal_type: wire::SignalType,
+    covenant: &Covenant,
+    now: Timestamp,
+) -> std::result::Result<Address, Refusal> {
+    if let Some(oin) = to.oin {
+        return Ok(Address { oin, function: to.function });
+    }
+    let municipality = to.municipality.as_deref().unwrap_or_default();
+    covenant.resolve(to.function, municipality, signal_type, now).map_err(|no| Refusal {
+        by: By::Covenant,
+        reason: "NO_ROUTE".into(),
+        message: format!(
+            "the covenant leads no {} for municipality {municipality} to {}: {no}",
+            signal_type.as_str_name().trim_start_matches("SIGNAL_TYPE_"),
+            seinpost_protocol::address::function_code(to.function),
+        ),
+        nearest_rule: None,
+        violations: Vec::new(),
+    })
 }
 
 fn permit(
     outgoing: &Outgoing,
+    to: &[&To],
     addresses: &[Address],
     from: Function,
     covenant: &Covenant,
     now: Timestamp,
-) -> Result<Permit> {
+) -> std::result::Result<Permit, Refusal> {
     let intent = Intent {
         from,
         signal_type: outgoing.signal_type,
-        recipients: outgoing
-            .to
+        recipients: to
             .iter()
             .zip(addresses)
             .map(|(to, address)| IntentRecipient {
@@ -226,7 +276,7 @@ fn permit(
     if outgoing.conversation.is_none()
         && let Some(unrouted) = permit.recipients.iter().find(|permitted| !permitted.routed)
     {
-        return Err(Error::Refused(Refusal {
+        return Err(Refusal {
             by: By::Covenant,
             reason: PermitRefusal::NoRoute.as_str().to_owned(),
             message: format!(
@@ -235,22 +285,36 @@ fn permit(
             ),
             nearest_rule: Some(unrouted.rule_id.clone()),
             violations: Vec::new(),
-        }));
+        });
     }
     Ok(permit)
 }
 
-pub(super) fn refusal(refused: &seinpost_protocol::covenant::Refused) -> Error {
+/// Makes one error of what was refused: a lone refusal as it is, several each with its place.
+fn together(mut refused: Vec<(usize, Refusal)>, of: usize) -> Error {
+    if refused.len() == 1 {
+        return Error::Refused(refused.remove(0).1);
+    }
+    Error::Refused(Refusal {
+        by: By::Covenant,
+        reason: refused[0].1.reason.clone(),
+        message: format!("{} of {of} recipients are refused", refused.len()),
+        nearest_rule: None,
+        violations: refused.iter().map(|(at, refusal)| refusal.fault(format!("to[{at}]"))).collect(),
+    })
+}
+
+pub(super) fn refusal(refused: &seinpost_protocol::covenant::Refused) -> Refusal {
     // The sentence ends in the reason in brackets; the error shows it there too.
     let reason = refused.reason.as_str();
     let message = refused.message.strip_suffix(&format!(" [{reason}]")).unwrap_or(&refused.message).to_owned();
-    Error::Refused(Refusal {
+    Refusal {
         by: By::Covenant,
         reason: reason.to_owned(),
         message,
         nearest_rule: refused.nearest_rule.clone(),
         violations: Vec::new(),
-    })
+    }
 }
 
 /// Chooses until when an answer counts: as asked, or 14 days, or as long as all recipients' keys open.

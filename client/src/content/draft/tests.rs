@@ -72,6 +72,22 @@ fn all_faults_of_a_file_are_named_in_one_go() {
 }
 
 #[test]
+fn each_recipient_is_read_by_itself_and_keeps_its_place() {
+    let text = changed(|file| {
+        let good = file["to"][0].clone();
+        file["to"] = Json::Array(vec![good.clone(), good.clone(), good]);
+        file["to"][0]["function"] = "BAKER".into();
+        file["to"][1]["legal_basis"] = "NO_SUCH_CODE".into();
+        file["content"]["handler"]["phone"] = "call me".into();
+    });
+    let reading = read(&text, &any, WRITER);
+    let fields: Vec<&str> = reading.faults.iter().map(|fault| fault.field.as_str()).collect();
+    assert_eq!(fields, ["to[0].function", "to[1].legal_basis", "content.handler.phone"]);
+    assert_eq!(reading.places, [1, 2]);
+    assert_eq!(reading.draft.expect("its header can be read").outgoing.to.len(), 2);
+}
+
+#[test]
 fn faults_of_shape_in_the_content_are_named_in_one_go() {
     let text = changed(|file| {
         file["content"]["subject"]["shoe_size"] = 43.into();
