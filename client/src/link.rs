@@ -163,6 +163,10 @@ impl Client {
         let again = self.consistency(old, new).await.unwrap_or_default();
         match checkpoint::link(&asked.pin, &fork.checkpoint, &again) {
             Ok(_) => Ok(fork.checkpoint),
+            // A log that is smaller than what was seen cannot prove anything about it.
+            Err(_) if fork.checkpoint.size < asked.pin.size && consistency.is_empty() && again.is_empty() => {
+                Err(self.accuse_shrinking(asked, &fork.checkpoint, note))
+            }
             Err(_) => Err(self.accuse_fork(asked, &fork, note, consistency)),
         }
     }
@@ -194,7 +198,8 @@ impl Client {
         self.accuse(Evidence {
             reason: "LOG_SHRANK",
             what: format!(
-                "the log's newest checkpoint has {} leaves; {} were seen before: an older copy of the log is running",
+                "the log is smaller than what this profile saw: it shows {} records, and {} were seen before, so an older \
+                 copy of it is running",
                 checkpoint.size, asked.pin.size
             ),
             pieces: vec![("pinned.checkpoint", asked.note.as_deref().unwrap_or_default()), ("shown.checkpoint", note)],

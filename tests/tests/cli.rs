@@ -262,6 +262,44 @@ async fn all_faults_of_a_file_are_named_in_one_go_each_with_what_is_allowed() {
         "  signal.json: content.observations: missing: the profile exploitation-signal demands it",
     ]);
 
+    // What routes and rules refuse too, each recipient by itself.
+    let mut signal = hub.example(SignalType::ExploitationSignal);
+    let to = signal["to"][0].clone();
+    signal["to"] = json!([to, to, to]);
+    signal["to"][0]["municipality"] = json!("9999");
+    signal["to"][1]["legal_basis"] = json!("WPG_16_1_C");
+    signal["to"][2]["function"] = json!("SHELTER");
+    write(&hub, "signal.json", &signal.to_string());
+    let ran = seinpost(&hub, POLICE, &["send", "signal.json"]).ends(1).says(&["  3 of 3 recipients are refused"]);
+    for place in ["  to[0]: ", "  to[1]: ", "  to[2]: "] {
+        assert_eq!(ran.err.matches(place).count(), 1, "{place} in {}", ran.err);
+    }
+    assert!(ran.err.contains("[BASIS]"), "{}", ran.err);
+
+    let mut signal = hub.example(SignalType::ExploitationSignal);
+    signal["to"] = json!([to, to]);
+    signal["to"][0]["legal_basis"] = json!("XX");
+    signal["to"][1]["municipality"] = json!("9999");
+    signal["source_regime"] = json!("WPG_9");
+    signal["content"]["subject"]["birth"] = json!({"date": "2011-13-14"});
+    signal["content"].as_object_mut().unwrap().shift_remove("observations");
+    write(&hub, "signal.json", &signal.to_string());
+    let ran = seinpost(&hub, POLICE, &["send", "signal.json"]).ends(2).says(&[
+        "  signal.json: to[0].legal_basis: XX is not in the list legal_basis",
+        "  signal.json: content.observations: missing: the profile exploitation-signal demands it",
+    ]);
+    for word in ["to[1]: ", "[NO_ROUTE]", "content.subject.birth"] {
+        assert!(ran.err.contains(word), "{word} in {}", ran.err);
+    }
+    assert!(!ran.err.contains("to[0]: "), "what a wrong code permits is no second fault: {}", ran.err);
+
+    signal["to"] = json!([to]);
+    write(&hub, "signal.json", &signal.to_string());
+    let ran = seinpost(&hub, POLICE, &["send", "signal.json"]).ends(2);
+    for word in ["to[0]: ", "[BASIS_REGIME]", "content.subject.birth"] {
+        assert!(ran.err.contains(word), "{word} in {}", ran.err);
+    }
+
     run(&mut command(&hub, POLICE, &["send", "-"]), "{\"type\":")
         .ends(2)
         .says(&["  -: line 1, column 8: the JSON ends too early"]);
@@ -326,7 +364,7 @@ async fn each_exit_code_says_what_can_be_done_about_it() {
     let at = bytes.windows(9).position(|window| window == b"Amsterdam").unwrap();
     bytes[at] = b'X';
     std::fs::write(hub.scratch().join("changed.covenant"), bytes).unwrap();
-    seinpost(&hub, POLICE, &["covenant", "verify", "changed.covenant"]).ends(3).says(&["  [COVENANT]"]);
+    seinpost(&hub, POLICE, &["covenant", "verify", "changed.covenant"]).ends(3).says(&["  [SIGNATURE]"]);
 
     // 4: not found, and not one's own is the same.
     let unknown = "01900000-0000-7000-8000-000000000000";
@@ -553,5 +591,122 @@ async fn a_profile_is_made_with_what_a_registrar_must_know_and_never_over_anothe
     run(bare(hub.scratch()).args(["check", "--profile", "mine/shelter.toml"]), "").ends(0);
     let again = run(bare(hub.scratch()).args(arguments), "").ends(2);
     assert!(again.err.contains("exists already"), "{}", again.err);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_verb_prints_one_json_document_and_an_empty_one_where_there_is_nothing() {
+    let hub = Hub::start().await;
+    let empty = json!([]);
+    for (who, arguments) in [
+        (POLICE, &["list"][..]),
+        (POLICE, &["receive"]),
+        (POLICE, &["keys", "list"]),
+        (POLICE, &["covenant", "show", "rules", "--filter", "no row has this"]),
+        ("operator", &["ops", "deliveries"]),
+    ] {
+        let json = seinpost(&hub, who, &[arguments, &["--output", "json"]].concat()).ends(0).json();
+        assert_eq!(json, empty, "{arguments:?}");
+        let jsonl = seinpost(&hub, who, &[arguments, &["--output", "jsonl"]].concat()).ends(0);
+        assert_eq!(jsonl.out, "", "{arguments:?}");
+    }
+    let published = seinpost(&hub, SAFE_HOME, &["keys", "publish", "--output", "json"]).ends(0).json();
+    names(&published[0], &["item_id", "receipt"]);
+    assert_eq!(seinpost(&hub, SAFE_HOME, &["keys", "publish", "--output", "json"]).ends(0).json(), empty);
+    publish(&hub, &[POLICE]);
+    let ids = [0, 1].map(|_| send(&hub, POLICE, &hub.example(SignalType::ExploitationSignal)));
+
+    let received = seinpost(&hub, SAFE_HOME, &["receive", "--output", "json"]).ends(0).json();
+    let of_signals = received.as_array().unwrap().iter().filter(|received| received["kind"] == "signal");
+    assert_eq!(of_signals.map(|signal| signal["item_id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
+    assert_eq!(seinpost(&hub, SAFE_HOME, &["receive", "--output", "json"]).ends(0).json(), empty);
+
+    // It is one document even if it is interrupted.
+    let mut follow = command(&hub, SAFE_HOME, &["receive", "--again", "--follow", "--output", "json"]);
+    let mut child = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains(&ids[1]) {
+        assert_ne!(reader.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    interrupt(&child);
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(serde_json::from_str::<Json>(&text).unwrap().as_array().unwrap().len() >= 3, "{text}");
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_does_not_hold_is_told_from_a_file_that_is_none() {
+    let mut hub = Hub::start().await;
+    publish(&hub, &[POLICE, SAFE_HOME]);
+    let signal = hub.example(SignalType::ExploitationSignal).to_string();
+    write(&hub, "signal.json", &signal);
+    let sent = seinpost(&hub, POLICE, &["send", "signal.json", "--output", "json"]).ends(0).json();
+    let good = std::fs::read_to_string(sent["receipt"].as_str().unwrap()).unwrap();
+    let good: Json = serde_json::from_str(&good).unwrap();
+    for field in ["log_origin", "item_id", "item_digest", "covenant_digest", "item", "certificates", "receipt"] {
+        let mut turned = good.clone();
+        let text = if field == "certificates" { &mut turned[field][0] } else { &mut turned[field] };
+        let mut characters: Vec<char> = text.as_str().unwrap().chars().collect();
+        let middle = characters.len() / 2;
+        characters[middle] = if characters[middle] == '1' { '2' } else { '1' };
+        *text = characters.into_iter().collect::<String>().into();
+        write(&hub, "turned.receipt", &turned.to_string());
+        let ran = seinpost(&hub, POLICE, &["verify", "turned.receipt"]).ends(3);
+        assert!(ran.err.starts_with("error: the receipt does not hold\n"), "{field}: {}", ran.err);
+        assert!(ran.err.trim_end().ends_with(']'), "{field} has its code: {}", ran.err);
+    }
+    write(&hub, "letter.receipt", "a letter");
+    for (file, says) in [
+        ("nowhere.receipt", "  nowhere.receipt: the file does not exist"),
+        ("letter.receipt", "  letter.receipt: no receipt file: expected value at line 1 column 1"),
+        ("/", "  /: a folder, not a file"),
+    ] {
+        seinpost(&hub, POLICE, &["verify", file]).ends(2).says(&["error: the receipt cannot be verified", says]);
+    }
+
+    // A folder for a file and a file for a folder are no fault of ours.
+    seinpost(&hub, POLICE, &["send", "/"]).ends(2).says(&["  /: a folder, not a file"]);
+    seinpost(&hub, POLICE, &["receive", "--into", "signal.json"])
+        .ends(2)
+        .says(&["  signal.json: a file, where a folder is needed"]);
+    for file in ["/", "nowhere"] {
+        seinpost(&hub, POLICE, &["covenant", "verify", file]).ends(2).says(&["error: the covenant cannot be read"]);
+    }
+    // Nor is a log bad that nobody could look at, or who may not.
+    let none = seinpost(&hub, "auditor", &["keys", "publish"]).ends(6);
+    assert!(none.err.contains("AUDITOR has no mailbox") && none.err.contains("nothing was published"), "{}", none.err);
+    seinpost(&hub, "auditor", &["audit", "checkpoint"])
+        .ends(0)
+        .says(&["the first that this profile sees: there is none yet to compare it with"]);
+    let again = seinpost(&hub, "auditor", &["audit", "checkpoint"]).ends(0);
+    assert!(again.err.contains("records that this profile saw before"), "{}", again.err);
+    hub.stop().await;
+    seinpost(&hub, "auditor", &["audit", "verify"]).ends(5).says(&["error: the log cannot be verified"]);
+    hub.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_wrongly_is_told_with_what_was_probably_meant() {
+    let hub = Hub::start().await;
+    for (written, allowed) in [("363", "0363 ("), ("amsterdam", "0363 ("), ("Xyz", "")] {
+        let ran = seinpost(&hub, POLICE, &["route", "SAFE_HOME", written]).ends(2);
+        assert!(ran.err.contains(&format!("  {written}: a municipality is four digits, as 0363\n")), "{}", ran.err);
+        assert!(ran.err.contains(&format!("  allowed: {allowed}")) != allowed.is_empty(), "{}", ran.err);
+    }
+    let none = seinpost(&hub, "shelter", &["route", "MAYOR", "0363"]).ends(1);
+    assert!(!none.out.contains("may send it"), "{}", none.out);
+    assert!(none.err.contains("no rule permits it"), "{}", none.err);
+
+    let sendable = "  allowed: EXPLOITATION_SIGNAL, CONSULTATION, CONSULTATION_ADVICE";
+    seinpost(&hub, POLICE, &["template", "NONSENSE"]).ends(2).says(&["  NONSENSE: no type of signal", sendable]);
+    run(&mut command(&hub, POLICE, &["send", "-"]), "{}").ends(2).says(&["  -: type: missing", sendable]);
+
+    let beyond = seinpost(&hub, "auditor", &["audit", "records", "--to", "99999"]);
+    assert_eq!(beyond.err.matches("the newest checkpoint covers").count(), 1, "{}", beyond.err);
+    seinpost(&hub, "operator", &["ops", "deliveries", "--limit", "0"]).ends(2);
+    let usage = seinpost(&hub, POLICE, &["template"]).ends(2);
+    assert!(usage.err.contains("Usage: seinpost template <TYPE>"), "{}", usage.err);
     hub.end().await;
 }

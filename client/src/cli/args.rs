@@ -29,8 +29,9 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
-    /// The profile: a file, or the name of one in the configuration folder.
-    #[arg(long, global = true, env = "SEINPOST_PROFILE", value_name = "FILE")]
+    /// The profile: a file, or the name of one in the configuration folder; else by SEINPOST_PROFILE.
+    // Read where it is used: clap would show a flag that the environment sets as a part of every usage.
+    #[arg(long, global = true, value_name = "FILE")]
     pub(super) profile: Option<PathBuf>,
     /// How to print: tables for people, one JSON document, or one JSON object a line; an error is then one JSON object
     /// too, the last line on standard error.
@@ -95,7 +96,7 @@ pub(super) fn command() -> clap::Command {
 pub(super) enum Command {
     /// Write a profile and print what a registrar needs to enrol it.
     #[command(
-        before_long_help = "Example:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/"
+        before_long_help = "Examples:\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function SAFE_HOME \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into profile/\n  seinpost init --hub hub.toml --gateway hub.example:8443 --function AUDITOR --output json \\\n      --tls-cert tls.pem --tls-key tls.key --sign-cert signing.pem --sign-key signing.key --into auditor/"
     )]
     Init(Init),
     /// Sealing keys: make, publish, list.
@@ -107,7 +108,9 @@ pub(super) enum Command {
     )]
     Check,
     /// Print a filled, fictional example of a signal, ready to be sent.
-    #[command(before_long_help = "Example:\n  seinpost template EXPLOITATION_SIGNAL > signal.json")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost template EXPLOITATION_SIGNAL > signal.json\n  seinpost template CONSULTATION | seinpost send - --dry-run"
+    )]
     Template(Template),
     /// Check, seal, sign and submit a signal; its receipt is kept and its path printed.
     #[command(
@@ -120,7 +123,9 @@ pub(super) enum Command {
     )]
     Receive(Receive),
     /// Answer a received signal: readable.
-    #[command(before_long_help = "Example:\n  seinpost ack 019bd0f2-3c1a-7e55-8d10-6f0a4f2f9a11")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost ack 019bd0f2-3c1a-7e55-8d10-6f0a4f2f9a11\n  seinpost ack 019bd0f2-3c1a --output json"
+    )]
     Ack(Ack),
     /// Answer a received signal with a reason why not.
     #[command(
@@ -138,10 +143,14 @@ pub(super) enum Command {
     )]
     List(List),
     /// Verify a receipt offline, and say what it proves and what it does not.
-    #[command(before_long_help = "Example:\n  seinpost verify state/receipts/019bd0f2-….receipt")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost verify state/receipts/019bd0f2-….receipt\n  seinpost verify theirs.receipt --profile auditor.toml --output json"
+    )]
     Verify(Verify),
     /// Show which address a function has for a municipality, and under which rules it may be written to.
-    #[command(before_long_help = "Example:\n  seinpost route SAFE_HOME 0363 --type EXPLOITATION_SIGNAL")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost route SAFE_HOME 0363\n  seinpost route SAFE_HOME 0363 --type CONSULTATION --output json"
+    )]
     Route(Route),
     /// The covenant: who takes part, and by which rules.
     #[command(
@@ -156,7 +165,10 @@ pub(super) enum Command {
     #[command(subcommand, before_long_help = "Examples:\n  seinpost audit verify\n  seinpost audit records --from 100")]
     Audit(Audit),
     /// For operators: how deliveries fare.
-    #[command(subcommand, before_long_help = "Example:\n  seinpost ops deliveries --late")]
+    #[command(
+        subcommand,
+        before_long_help = "Examples:\n  seinpost ops deliveries --late\n  seinpost ops deliveries --limit 200 --output jsonl"
+    )]
     Ops(Ops),
 }
 
@@ -191,10 +203,13 @@ pub(super) struct Init {
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
     /// Make a new sealing key for this address and publish it; old ones still open what was sealed to them.
+    #[command(before_long_help = "Examples:\n  seinpost keys new\n  seinpost keys new --quiet")]
     New,
     /// Publish the signing certificate, and a first sealing key if there is none in force.
+    #[command(before_long_help = "Examples:\n  seinpost keys publish\n  seinpost keys publish --output json")]
     Publish,
     /// List this address's sealing keys and until when they seal and open.
+    #[command(before_long_help = "Examples:\n  seinpost keys list\n  seinpost keys list --absolute")]
     List,
 }
 
@@ -278,7 +293,7 @@ pub(super) struct List {
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) signal_type: Option<String>,
     /// At most so many rows.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: u32,
 }
 
@@ -302,8 +317,12 @@ pub(super) struct Route {
 #[derive(Debug, Subcommand)]
 pub(super) enum Covenant {
     /// Show the covenant in force: participants, routes, rules, lists.
+    #[command(
+        before_long_help = "Examples:\n  seinpost covenant show\n  seinpost covenant show routes --filter 0363\n  seinpost covenant show rules --filter SAFE_HOME"
+    )]
     Show(CovenantShow),
     /// Verify a covenant file, or the one in force, against what this profile trusts.
+    #[command(before_long_help = "Examples:\n  seinpost covenant verify\n  seinpost covenant verify new.covenant")]
     Verify(CovenantVerify),
 }
 
@@ -332,11 +351,17 @@ pub(super) struct Codes {
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
     /// Fetch the newest checkpoint and check that it extends what this profile saw.
+    #[command(before_long_help = "Examples:\n  seinpost audit checkpoint\n  seinpost audit checkpoint --quiet")]
     Checkpoint,
     /// List records that this profile may see.
+    #[command(
+        before_long_help = "Examples:\n  seinpost audit records --from 100\n  seinpost audit records --from 0 --to 50 --output jsonl"
+    )]
     Records(AuditRecords),
     /// Recompute the log from its commitments and check every record, signature and proof.
-    #[command(before_long_help = "Example:\n  seinpost audit verify --profile auditor.toml")]
+    #[command(
+        before_long_help = "Examples:\n  seinpost audit verify --profile auditor.toml\n  seinpost audit verify --quiet && echo the log holds"
+    )]
     Verify,
 }
 
@@ -353,6 +378,9 @@ pub(super) struct AuditRecords {
 #[derive(Debug, Subcommand)]
 pub(super) enum Ops {
     /// List deliveries, oldest open first; what is late is marked, with whom to call.
+    #[command(
+        before_long_help = "Examples:\n  seinpost ops deliveries\n  seinpost ops deliveries --late --output json"
+    )]
     Deliveries(OpsDeliveries),
 }
 
@@ -362,7 +390,7 @@ pub(super) struct OpsDeliveries {
     #[arg(long)]
     pub(super) late: bool,
     /// At most so many rows.
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: u32,
 }
 
@@ -371,5 +399,17 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_at_least_two_examples_that_begin_with_its_own_words() {
+        fn judge(command: &clap::Command, words: &str) {
+            let help = command.get_before_long_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter(|line| line.contains(words)).count();
+            // One example of a noun is of one of its verbs.
+            assert!(examples >= 2, "{words}: {help}");
+            command.get_subcommands().for_each(|below| judge(below, &format!("{words} {}", below.get_name())));
+        }
+        judge(&super::command(), "seinpost");
     }
 }

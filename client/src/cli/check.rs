@@ -165,7 +165,7 @@ async fn ask(client: &Client, lines: &mut Lines) {
         Ok(waiting) => lines.warn(
             "outbox",
             format!("{} items were signed and not yet accepted", waiting.len()),
-            "seinpost keys publish sends them",
+            "seinpost send with the same file sends that signal; seinpost keys publish sends all that waits",
         ),
         Err(error) => lines.error("outbox", &error, "look at the files in the state folder"),
     }
@@ -176,6 +176,9 @@ async fn mailbox(client: &Client, lines: &mut Lines) {
     let hint = "is this transport certificate bound to this function?";
     let hubs = match client.reach().await {
         Ok(hubs) => hubs,
+        Err(error) if error.kind() == Kind::NotVerified => {
+            return lines.error("mailbox", &error, "keep the evidence, and call the auditor");
+        }
         Err(error) => return lines.error("mailbox", &error, hint),
     };
     lines.ok("mailbox", "reachable; asking has handed nothing over");

@@ -24,7 +24,12 @@ const PAGES_SEARCHED: usize = 10;
 pub(super) async fn status(arguments: &Status, client: &Client, printer: &Printer) -> Outcome {
     let deed = "the status cannot be shown";
     let which = which(&arguments.id, client).await.doing(deed)?;
-    let shown = client.item(which).await.doing(deed)?;
+    let shown = match client.item(which).await {
+        // Before it is called unknown: a hub that fell back to an older copy of its log knows it no more.
+        Err(unknown @ Error::NotFound(_)) => client.checkpoint().await.and(Err(unknown)),
+        other => other,
+    };
+    let shown = shown.doing(deed)?;
     if printer.for_people() {
         tell(&shown, client, printer);
     } else if printer.quiet {
@@ -38,6 +43,8 @@ pub(super) async fn status(arguments: &Status, client: &Client, printer: &Printe
 /// `seinpost list`.
 pub(super) async fn list(arguments: &List, client: &Client, printer: &Printer) -> Outcome {
     let deed = "the signals cannot be listed";
+    // A list proves nothing by itself; that nothing was forgotten since, the checkpoint does.
+    client.checkpoint().await.doing(deed)?;
     let filter = Filter {
         direction: match (arguments.sent, arguments.received) {
             (true, _) => wire::ItemDirection::Sent,

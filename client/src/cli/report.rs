@@ -1,7 +1,7 @@
 //! How an error is told, and with which exit code the program ends.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use super::args::Format;
 use crate::error::{Error, Fault, Kind};
@@ -29,7 +29,7 @@ pub(super) const INTERRUPTED: u8 = 130;
 /// object on one line for programs.
 pub(super) fn report(deed: &str, error: &Error, format: Format) -> u8 {
     let text = match format {
-        Format::Table => sentences(deed, error),
+        Format::Table => wrapped(&sentences(deed, error)),
         Format::Json | Format::Jsonl => format!("{}\n", object(deed, error)),
     };
     let _ = std::io::stderr().write_all(text.as_bytes());
@@ -110,13 +110,48 @@ fn kind_code(kind: Kind) -> &'static str {
     }
 }
 
+/// Wraps long lines at the terminal's width, with their indent kept; where there is no terminal they stay as they are.
+fn wrapped(text: &str) -> String {
+    match super::print::terminal_width() {
+        Some(width) if std::io::stderr().is_terminal() => wrap(text, width),
+        _ => text.to_owned(),
+    }
+}
+
+fn wrap(text: &str, width: usize) -> String {
+    let mut wrapped = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let mut used = 0;
+        for word in line.split_whitespace() {
+            let length = word.chars().count();
+            if used == 0 || used + 1 + length > width {
+                wrapped.push_str(if used == 0 { "" } else { "\n" });
+                wrapped.push_str(indent);
+                used = indent.len();
+            } else {
+                wrapped.push(' ');
+                used += 1;
+            }
+            wrapped.push_str(word);
+            used += length;
+        }
+        wrapped.push('\n');
+    }
+    wrapped
+}
+
 /// The error for people: what, where, why, what now.
 fn sentences(deed: &str, error: &Error) -> String {
     let mut text = format!("error: {deed}\n");
     match error {
         Error::Usage(faults) => faults.iter().for_each(|fault| push_fault(&mut text, fault)),
         Error::Refused(refusal) => {
-            text.push_str(&format!("  {}\n", apart(&refusal.message).0));
+            let message = apart(&refusal.message).0;
+            // A sentence that is the only violation's is said there, with its field.
+            if !matches!(&refusal.violations[..], [only] if only.what == message) {
+                text.push_str(&format!("  {message}\n"));
+            }
             refusal.violations.iter().for_each(|fault| push_fault(&mut text, fault));
             if let Some(rule) = &refusal.nearest_rule {
                 text.push_str(&format!("  nearest rule: {rule} (seinpost covenant show rules --filter {rule})\n"));
@@ -256,5 +291,14 @@ mod tests {
         let wants = |words: &[&str]| wants_json(&words.iter().map(OsString::from).collect::<Vec<_>>());
         assert!(wants(&["seinpost", "sned", "--output", "json"]) && wants(&["seinpost", "--output=jsonl", "sned"]));
         assert!(!wants(&["seinpost", "sned", "--output", "table"]) && !wants(&["seinpost", "json"]));
+    }
+
+    #[test]
+    fn a_long_line_is_wrapped_with_its_indent_and_a_long_word_is_left_whole() {
+        let text = "error: it cannot be sent\n  police may send it to a safe home\n  [BASIS]\n";
+        let expected = "error: it cannot be\nsent\n  police may send it\n  to a safe home\n  [BASIS]\n";
+        assert_eq!(wrap(text, 20), expected);
+        assert_eq!(wrap(text, 80), text);
+        assert_eq!(wrap("  /a/path/that/is/long.json: gone\n", 12), "  /a/path/that/is/long.json:\n  gone\n");
     }
 }

@@ -22,20 +22,25 @@ pub(super) fn profile(global: &Global) -> std::result::Result<Profile, Failure> 
 /// Finds the file of the profile that was chosen.
 pub(super) fn path(global: &Global) -> Result<PathBuf> {
     let folder = configuration_folder();
-    match &global.profile {
-        Some(named) => find(named, folder.as_deref()),
-        None => only(folder.as_deref()),
+    match (&global.profile, from_environment("SEINPOST_PROFILE")) {
+        (Some(named), _) => find("--profile ", named, folder.as_deref()),
+        (None, Some(named)) => find("SEINPOST_PROFILE=", &named, folder.as_deref()),
+        (None, None) => only(folder.as_deref()),
     }
 }
 
+fn from_environment(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// A path as it is, or the name of a profile in the configuration folder.
-fn find(named: &Path, folder: Option<&Path>) -> Result<PathBuf> {
+fn find(how: &str, named: &Path, folder: Option<&Path>) -> Result<PathBuf> {
     if named.is_file() {
         return Ok(named.to_owned());
     }
     let in_folder = folder.map(|folder| folder.join(named).with_extension("toml")).filter(|path| path.is_file());
     in_folder.ok_or_else(|| {
-        let fault = Fault::new(format!("--profile {}", named.display()), "neither a file nor a profile by that name");
+        let fault = Fault::new(format!("{how}{}", named.display()), "neither a file nor a profile by that name");
         Error::Usage(vec![fault.hint(known(folder))])
     })
 }
@@ -73,7 +78,7 @@ fn profiles(folder: &Path) -> Vec<PathBuf> {
 
 /// `$XDG_CONFIG_HOME/seinpost`, else `~/.config/seinpost`.
 fn configuration_folder() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    let base =
+        from_environment("XDG_CONFIG_HOME").or_else(|| from_environment("HOME").map(|home| home.join(".config")))?;
     Some(base.join("seinpost"))
 }
