@@ -10,6 +10,7 @@ mod certificates;
 mod permissions;
 mod refusals;
 mod contents;
+mod consultations;
 mod times;
 mod restarts;
 mod crashes;
