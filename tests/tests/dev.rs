@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use seinpost_tests::harness::canary;
 use seinpost_tests::harness::process::gateway_binary;
 use serde_json::Value as Json;
 
@@ -125,6 +126,11 @@ fn one_command_tells_the_story_and_prints_commands_that_work_and_tomorrow_it_is_
     assert!(refused(&folder, &[]).contains("is in use by another process"));
     let said = dev.stop("-INT");
     assert!(!said.contains("INFO") && !said.contains('\r'), "log lines and progress do not stand in a file: {said}");
+    // What the story searched for as it is, and what it did not: nothing of the child is there in any form.
+    let words = ["Voorbeeld", "Proefstraat", "parcel point"];
+    assert_eq!(canary::search_folder(&folder.join("hub"), &words), []);
+    let own = canary::search_folder(&folder.join("identities/safe-home-amsterdam"), &words);
+    assert!(own.iter().any(|hit| hit.canary == "Proefstraat"), "the search finds it where it stands");
     let log = std::fs::read_to_string(folder.join("hub/gateway.log")).unwrap();
     assert!(log.contains("gRPC reflection"), "who explores can ask a development hub for its services: {log}");
 
