@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use prost::Message as _;
 use seinpost_certs::covenant::{Draft, Tables, build};
 use seinpost_certs::fault::Fault;
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 #[command(
     name = "seinpost-certs",
     version,
-    after_help = "Examples:\n  \
+    before_long_help = "Examples:\n  \
         seinpost-certs dev ./dev                      a whole world: PKI, covenant, hub, agencies\n  \
         seinpost-certs ca new ./ca/signing --name \"Town signing\"\n  \
         seinpost-certs covenant show ./dev/hub/covenants/0001.covenant"
@@ -37,6 +37,19 @@ use zeroize::Zeroizing;
 pub(crate) struct Command {
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// Reads the arguments; says what is wrong with them, or helps, and ends.
+///
+/// The help of every verb has one order: a sentence, examples (in `--help`), flags.
+pub(crate) fn parse() -> Command {
+    fn ordered(command: clap::Command) -> clap::Command {
+        command
+            .help_template("{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
+            .mut_subcommands(ordered)
+    }
+    let matches = ordered(Command::command()).get_matches();
+    Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 #[derive(Subcommand)]
@@ -58,7 +71,7 @@ enum Verb {
 /// A world that is there already is left as it is.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  seinpost-certs dev ./dev\n  seinpost-certs dev ./dev --listen 127.0.0.1:9443 --metrics \"\""
+    before_long_help = "Examples:\n  seinpost-certs dev ./dev\n  seinpost-certs dev ./dev --listen 127.0.0.1:9443 --metrics \"\""
 )]
 struct Dev {
     /// Folder of the world.
@@ -78,7 +91,7 @@ struct Dev {
 #[derive(Subcommand)]
 enum Ca {
     /// Makes a root and an issuing authority below it.
-    #[command(after_help = "Example:\n  seinpost-certs ca new ./ca/transport --name \"Town transport\"")]
+    #[command(before_long_help = "Example:\n  seinpost-certs ca new ./ca/transport --name \"Town transport\"")]
     New {
         /// Folder of the two authorities.
         dir: PathBuf,
@@ -87,7 +100,7 @@ enum Ca {
         name: String,
     },
     /// Writes new revocation lists of both authorities, with higher numbers.
-    #[command(after_help = "Example:\n  seinpost-certs ca crl ./ca/transport --out ./hub/crls")]
+    #[command(before_long_help = "Example:\n  seinpost-certs ca crl ./ca/transport --out ./hub/crls")]
     Crl {
         /// Folder of the two authorities.
         dir: PathBuf,
@@ -102,7 +115,7 @@ enum Ca {
 
 /// Issues a certificate for a new key, or for one that is there.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
+#[command(before_long_help = "Examples:\n  \
     seinpost-certs issue --ca ./ca/transport --oin 00000099400000000013 --organisation \"Veilig Thuis (TEST)\" \
     --usage client --out ./tls\n  \
     seinpost-certs issue --ca ./ca/signing --oin 00000099400000000013 --organisation \"Veilig Thuis (TEST)\" \
@@ -159,7 +172,7 @@ enum KindName {
 
 /// Revokes a certificate; then write new lists with `ca crl`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  seinpost-certs revoke --ca ./ca/signing ./signing.pem")]
+#[command(before_long_help = "Example:\n  seinpost-certs revoke --ca ./ca/signing ./signing.pem")]
 struct Revoke {
     /// Folder of the authorities.
     #[arg(long)]
@@ -172,7 +185,7 @@ struct Revoke {
 #[derive(Subcommand)]
 enum RegistrarVerb {
     /// Makes a registrar's key, and its public file for a covenant's draft.
-    #[command(after_help = "Example:\n  \
+    #[command(before_long_help = "Example:\n  \
         seinpost-certs registrar new ./registrars/police --name \"Police (TEST)\" --oin 00000099920000000001")]
     New {
         /// Folder for registrar.key and registrar.toml.
@@ -188,7 +201,7 @@ enum RegistrarVerb {
 
 /// Makes a log's signing key and prints its public half as clients write it.
 #[derive(Args)]
-#[command(after_help = "Example:\n  seinpost-certs log-key ./log.key --origin seinpost.test/dev")]
+#[command(before_long_help = "Example:\n  seinpost-certs log-key ./log.key --origin seinpost.test/dev")]
 struct LogKeyNew {
     /// File of the private key.
     file: PathBuf,
@@ -201,7 +214,7 @@ struct LogKeyNew {
 #[derive(Subcommand)]
 enum CovenantVerb {
     /// Builds a covenant from a draft and tables; nobody has signed it yet.
-    #[command(after_help = "Example:\n  seinpost-certs covenant build ./dev/covenant.toml --out ./0002.covenant")]
+    #[command(before_long_help = "Example:\n  seinpost-certs covenant build ./dev/covenant.toml --out ./0002.covenant")]
     Build {
         /// File of the draft; `seinpost-certs dev` leaves one, covenant.toml.
         draft: PathBuf,
@@ -214,7 +227,7 @@ enum CovenantVerb {
     },
     /// Adds a registrar's signature to a covenant.
     #[command(
-        after_help = "Example:\n  seinpost-certs covenant sign ./0002.covenant --registrar ./dev/registrars/police"
+        before_long_help = "Example:\n  seinpost-certs covenant sign ./0002.covenant --registrar ./dev/registrars/police"
     )]
     Sign {
         /// File of the covenant.
@@ -224,7 +237,7 @@ enum CovenantVerb {
         registrar: PathBuf,
     },
     /// Shows what a covenant says and who has signed it.
-    #[command(after_help = "Examples:\n  \
+    #[command(before_long_help = "Examples:\n  \
         seinpost-certs covenant show ./dev/hub/covenants/0001.covenant\n  \
         seinpost-certs covenant show ./dev/hub/covenants/0001.covenant --hub ./dev/hub.toml")]
     Show {

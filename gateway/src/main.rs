@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use seinpost_gateway::clock::Clock;
 use seinpost_gateway::config::{Config, Fault, Format, Sources};
 use seinpost_gateway::dev;
@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 #[command(
     name = "seinpost-gateway",
     version,
-    after_help = "Examples:\n  \
+    before_long_help = "Examples:\n  \
     seinpost-gateway dev\n  \
     seinpost-gateway init --dir hub --origin seinpost.example/log\n  \
     seinpost-gateway check --config hub/gateway.toml\n  \
@@ -47,7 +47,8 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  seinpost-gateway serve --config hub/gateway.toml")]
+#[command(before_long_help = "Examples:\n  seinpost-gateway serve --config hub/gateway.toml\n  \
+    seinpost-gateway serve --config hub/gateway.toml --confirm-clock")]
 struct Serve {
     #[command(flatten)]
     source: Source,
@@ -57,7 +58,8 @@ struct Serve {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  seinpost-gateway check --config hub/gateway.toml")]
+#[command(before_long_help = "Examples:\n  seinpost-gateway check --config hub/gateway.toml\n  \
+    SEINPOST_LIMITS__MEMORY=256MiB seinpost-gateway check --config hub/gateway.toml")]
 struct Check {
     #[command(flatten)]
     source: Source,
@@ -71,7 +73,7 @@ struct Source {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  seinpost-gateway init --dir hub --origin seinpost.example/log")]
+#[command(before_long_help = "Example:\n  seinpost-gateway init --dir hub --origin seinpost.example/log")]
 struct Init {
     /// Folder to write into; made if it is not there. Nothing in it is overwritten.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -88,12 +90,20 @@ const USE: u8 = 2;
 /// A fault of ours, or of the disk below us.
 const FAULT: u8 = 70;
 
+/// Puts the help of every verb in one order: a sentence, examples (in `--help`), flags.
+fn ordered(command: clap::Command) -> clap::Command {
+    command
+        .help_template("{about}\n\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
+        .mut_subcommands(ordered)
+}
+
 fn main() -> ExitCode {
     // Called by the client's name, as `dev` arranges it, this is the client.
     if let Some(code) = dev::as_client(&std::env::args_os().collect::<Vec<_>>()) {
         return code;
     }
-    let arguments = match Arguments::try_parse() {
+    let parsed = ordered(Arguments::command()).try_get_matches();
+    let arguments = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(help) => {
             let _ = help.print();

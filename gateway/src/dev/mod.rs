@@ -51,7 +51,7 @@ const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 
 /// Flags of `dev`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(before_long_help = "Examples:\n  \
     seinpost-gateway dev\n  \
     seinpost-gateway dev --dir /tmp/hub --listen 127.0.0.1:9443\n  \
     seinpost-gateway dev --no-story")]
