@@ -66,7 +66,8 @@ async fn a_question_or_an_advice_with_more_or_less_than_its_profile_is_answered_
     let scene = Scene::set().await;
     let (question, advice) = (SignalType::Consultation, SignalType::ConsultationAdvice);
     let subject = scene.content(SignalType::ExploitationSignal).subject;
-    let cases: Vec<(&str, SignalType, Box<dyn Fn(&mut Content)>, AnswerCode)> = vec![
+    type Change = Box<dyn Fn(&mut Content)>;
+    let cases: Vec<(&str, SignalType, Change, AnswerCode)> = vec![
         ("as it should be", question, Box::new(|_| ()), AnswerCode::DeliveredReadable),
         ("as it should be", advice, Box::new(|_| ()), AnswerCode::DeliveredReadable),
         // A consultation is about nobody: whoever can be recognised in it is too much.
