@@ -102,12 +102,6 @@ pub async fn accept<S, F>(
             accepted = listener.accept() => accepted,
         };
         let (socket, source) = match accepted {
-            // The last descriptors are the disk's. If nobody can make room, whoever came must come again.
-            Ok((socket, source)) if descriptors.are_short(&socket) && !handshakes.make_room() => {
-                warn!(%source, "a connection was closed: descriptors are short");
-                metrics::counter!("seinpost_connections_refused_total").increment(1);
-                continue;
-            }
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
@@ -119,6 +113,19 @@ pub async fn accept<S, F>(
                 continue;
             }
         };
+        // The last descriptors are the disk's.
+        let short = descriptors.short_by(&socket);
+        let evicted = (0..short).take_while(|_| handshakes.make_room()).count();
+        if short > 0 && evicted == 0 {
+            // Nobody can make room, so whoever came must come again.
+            warn!(%source, "a connection was closed: descriptors are short");
+            metrics::counter!("seinpost_connections_refused_total").increment(1);
+            continue;
+        }
+        // The next one is taken when theirs have been given back; one that was just done shaking hands keeps its own.
+        for _ in 0..evicted {
+            let _ = timeout(ACCEPT_REST, tasks.join_next()).await;
+        }
         let (place, evicted) = handshakes.begin(source, &limits);
         let (tls, limits, connections) = (tls.clone(), limits.clone(), connections.clone());
         let (stop, serve) = (stop.clone(), serve.clone());

@@ -35,10 +35,12 @@ impl Descriptors {
         Self { first_kept_back: all.map(|all| all - (all / 4).min(KEPT_BACK_MAX)) }
     }
 
-    /// Says whether a new socket has one of those that are kept back.
-    pub(crate) fn are_short(self, socket: &impl AsRawFd) -> bool {
+    /// Says how many too many are in use, if a new socket has one of those that are kept back: so many must be given back
+    /// before the next is taken. One for each would not do: the next would only fill the gap, and the one after it come a
+    /// number higher.
+    pub(crate) fn short_by(self, socket: &impl AsRawFd) -> u64 {
         let number = u64::try_from(socket.as_raw_fd()).expect("an open descriptor is not negative");
-        self.first_kept_back.is_some_and(|first| number >= first)
+        self.first_kept_back.map_or(0, |first| (number + 1).saturating_sub(first))
     }
 
     /// Says whether so many sockets fit beside what the process holds anyway.
@@ -68,10 +70,11 @@ mod tests {
     fn a_quarter_is_kept_back_up_to_what_the_disk_needs() {
         for (all, first) in [(64, 48), (1024, 928), (524_288, 524_192)] {
             let descriptors = Descriptors::of(Some(all));
-            assert!(!descriptors.are_short(&Numbered(first - 1)), "of {all}");
-            assert!(descriptors.are_short(&Numbered(first)), "of {all}");
+            for (number, short) in [(first - 1, 0), (first, 1), (first + 5, 6)] {
+                assert_eq!(descriptors.short_by(&Numbered(number)), short, "{number} of {all}");
+            }
         }
-        assert!(!Descriptors::of(None).are_short(&Numbered(i32::MAX)));
+        assert_eq!(Descriptors::of(None).short_by(&Numbered(i32::MAX)), 0);
     }
 
     #[test]
