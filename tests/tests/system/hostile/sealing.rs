@@ -87,6 +87,24 @@ async fn a_covenant_that_was_followed_by_another_is_not_shown_again_unnoticed() 
     hub.end().await;
 }
 
+/// Makes an address's first key statement as somebody else who may sign nothing for it would.
+fn first_statement(by: &Forge, address: wire::Address, key: &seinpost_client::seal::PrivateKey) -> wire::KeyStatement {
+    let mut signer = by.signer();
+    (signer.address, signer.key_serial) = (Some(address), 0);
+    wire::KeyStatement {
+        signer: Some(signer),
+        serial: 1,
+        previous_digest: Bytes::new(),
+        seal_from: Some(now().into()),
+        seal_until: Some((now() + Duration::from_secs(80 * 86_400)).into()),
+        open_until: Some((now() + Duration::from_secs(90 * 86_400)).into()),
+        state: Some(wire::key_statement::State::Key(wire::SealingKey {
+            suite: 1,
+            public_key: key.public_key().to_bytes(),
+        })),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_statement_of_the_hubs_own_making_is_not_sealed_to() {
     let hub = scene().await;
@@ -96,21 +114,7 @@ async fn a_key_statement_of_the_hubs_own_making_is_not_sealed_to() {
     let safe_home = hub.world().address("safe-home-amsterdam").unwrap();
     let key = seinpost_client::seal::PrivateKey::generate().unwrap();
     let forged = |signer_address: wire::Address| {
-        let mut signer = accomplice.signer();
-        signer.address = Some(signer_address);
-        signer.key_serial = 0;
-        let statement = wire::KeyStatement {
-            signer: Some(signer),
-            serial: 1,
-            previous_digest: Bytes::new(),
-            seal_from: Some(now().into()),
-            seal_until: Some((now() + Duration::from_secs(80 * 86_400)).into()),
-            open_until: Some((now() + Duration::from_secs(90 * 86_400)).into()),
-            state: Some(wire::key_statement::State::Key(wire::SealingKey {
-                suite: 1,
-                public_key: key.public_key().to_bytes(),
-            })),
-        };
+        let statement = first_statement(&accomplice, signer_address, &key);
         accomplice.sign(ItemType::KeyStatement, &statement)
     };
     // (1) In place of the genuine one, under its receipt. (2) With the address of the accomplice. (3) None at all.
@@ -158,20 +162,9 @@ async fn a_key_statement_that_stands_in_the_log_but_was_not_signed_by_its_addres
     let pinned = police.checkpoint().await.unwrap().pin.size;
     let genuine = commitments(&hub).await;
     // The hub writes the forged statement into its real log, behind what anybody has seen, and signs that.
-    let mut signer = accomplice.signer();
-    (signer.address, signer.key_serial) = (Some(safe_home.into()), 0);
-    let statement = wire::KeyStatement {
-        signer: Some(signer.clone()),
-        serial: 1,
-        previous_digest: Bytes::new(),
-        seal_from: Some(now().into()),
-        seal_until: Some((now() + Duration::from_secs(80 * 86_400)).into()),
-        open_until: Some((now() + Duration::from_secs(90 * 86_400)).into()),
-        state: Some(wire::key_statement::State::Key(wire::SealingKey {
-            suite: 1,
-            public_key: seinpost_client::seal::PrivateKey::generate().unwrap().public_key().to_bytes(),
-        })),
-    };
+    let key = seinpost_client::seal::PrivateKey::generate().unwrap();
+    let statement = first_statement(&accomplice, safe_home.into(), &key);
+    let signer = statement.signer.clone().unwrap();
     let item = accomplice.sign(ItemType::KeyStatement, &statement);
     let digest = seinpost_protocol::item::digest_of(&item.payload_type, &item.payload);
     let mut log = PrivateLog::of(&hub, &genuine);
