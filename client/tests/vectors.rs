@@ -4,11 +4,8 @@
 //! All files of `tests/vectors/items` are read; what belongs to the protocol crate's own runner is listed, and an
 //! operation, an input, a value or a member that nobody knows makes the test fail. The values between content secret
 //! and wrapped key are computed here by hand (RFC 9180, 5.1), so that the product is held against two others.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
+#![allow(clippy::expect_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,10 +1,6 @@
 //! The gateway's command line as an operator meets it: the real binary, its words and its exit codes.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 use std::net::TcpListener;
 use std::path::Path;

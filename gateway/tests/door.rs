@@ -1,10 +1,6 @@
 //! The door: who gets in, what a message may weigh, what a silent socket costs, and how everything ends.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod common;
 

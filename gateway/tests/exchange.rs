@@ -1,10 +1,6 @@
 //! The exchange through its door: one signal from end to end, what each sees of it, and what nobody else does.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod common;
 

@@ -1,10 +1,6 @@
 //! The order of questions about a submission: inputs that are wrong in two ways earn the earlier refusal.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod common;
 

@@ -2,11 +2,7 @@
 //!
 //! What they send is written by hand, frame by frame, since no client library lets one be so rude.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod common;
 

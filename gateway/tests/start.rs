@@ -1,10 +1,6 @@
 //! What a gateway starts with, and what it refuses to start with.
 
-#![allow(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod common;
 

@@ -5,11 +5,8 @@
 //! evidence. The hub judges nothing; see `fake`.
 //!
 //! Here stand the stage and what agencies do on it; the rooms are in the order in which to read them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that unwraps what must be there fails at the line that says so"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps what must be there fails at the line that says so")]
+#![allow(clippy::expect_used, reason = "a test that unwraps what must be there fails at the line that says so")]
 
 mod fake;
 
